@@ -1,0 +1,61 @@
+# Each target does its own set-up in .venv; nothing outside this folder is changed (but see scripts/make-venv on Debian packages).
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+TORCH  := torch==2.13.0
+DEMO   := demo
+
+.PHONY: demo test quick lint format types docs bench check lock clean help
+
+help:  ## Show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(VENV)/.run  ## Install clipsieve, then draw, scan, score and sum up the demo data set
+	@sh scripts/demo $(BIN)/clipsieve $(DEMO)
+
+test: $(VENV)/.test  ## Install what the tests need and run all of them
+	$(BIN)/python -m pytest -m "" -n 2 --dist worksteal
+
+quick: $(VENV)/.test  ## Run the default tests only (no torch, no whole installs)
+	$(BIN)/python -m pytest -q
+
+lint: $(VENV)/.test  ## Check style and the import rule
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+
+format: $(VENV)/.test  ## Rewrite the code in the project's style
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+types: $(VENV)/.test  ## Check the types
+	$(BIN)/mypy
+
+docs: $(VENV)/.docs  ## Build the documentation into docs/_build/html
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+bench: $(VENV)/.test  ## Run every benchmark and print its table
+	$(BIN)/python -m benchmarks
+
+check: lint types test docs bench  ## All of the above
+
+lock:  ## Choose the newest versions anew and write requirements/*.txt
+	sh scripts/lock
+
+clean:  ## Remove what the targets made
+	rm -rf $(VENV) $(DEMO) docs/_build
+
+$(VENV)/bin/python:
+	sh scripts/make-venv $(VENV)
+
+$(VENV)/.run: requirements/run.txt pyproject.toml | $(VENV)/bin/python
+	$(PIP) install --no-compile --require-hashes -r requirements/run.txt
+	$(PIP) install --no-compile --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(VENV)/.test: requirements/test.txt $(VENV)/.run
+	$(PIP) install --no-compile --require-hashes -r requirements/test.txt
+	$(PIP) install --no-compile $(TORCH)
+	@touch $@
+
+$(VENV)/.docs: requirements/docs.txt $(VENV)/.run
+	$(PIP) install --no-compile --require-hashes -r requirements/docs.txt
+	@touch $@

@@ -1,0 +1,86 @@
+"""Find offensive images in large data sets with CLIP and words.
+
+>>> import clipsieve
+>>> clipsieve.__version__
+'0.1.0'
+
+Each name is imported from its home when it is first used, so that ``import clipsieve`` itself loads nothing heavy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from clipsieve._version import __version__
+
+if TYPE_CHECKING:
+    from clipsieve.classifiers import (
+        Classifier,
+        PromptSet,
+        SoftPrompts,
+        ZeroShot,
+        load_classifier,
+        load_prompt_set,
+        save_classifier,
+    )
+    from clipsieve.demo import write_demo_data
+    from clipsieve.encoders import Encoder, load_encoder
+    from clipsieve.engines import ScanOptions, scan, score
+    from clipsieve.errors import ClipsieveError
+    from clipsieve.outputs import Summary, summarize
+    from clipsieve.sources import Source, open_source
+    from clipsieve.store import Run
+
+_HOMES = {
+    "clipsieve.classifiers": [
+        "Classifier",
+        "PromptSet",
+        "SoftPrompts",
+        "ZeroShot",
+        "load_classifier",
+        "load_prompt_set",
+        "save_classifier",
+    ],
+    "clipsieve.demo": ["write_demo_data"],
+    "clipsieve.encoders": ["Encoder", "load_encoder"],
+    "clipsieve.engines": ["ScanOptions", "scan", "score"],
+    "clipsieve.errors": ["ClipsieveError"],
+    "clipsieve.outputs": ["Summary", "summarize"],
+    "clipsieve.sources": ["Source", "open_source"],
+    "clipsieve.store": ["Run"],
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Classifier",
+    "ClipsieveError",
+    "Encoder",
+    "PromptSet",
+    "Run",
+    "ScanOptions",
+    "SoftPrompts",
+    "Source",
+    "Summary",
+    "ZeroShot",
+    "__version__",
+    "load_classifier",
+    "load_encoder",
+    "load_prompt_set",
+    "open_source",
+    "save_classifier",
+    "scan",
+    "score",
+    "summarize",
+    "write_demo_data",
+]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'clipsieve' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,6 @@
+"""`python -m clipsieve` is the command line."""
+
+from clipsieve.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""From embeddings to the probability that an image is unwanted: prompts in words, tuned prompts, published heads."""
+
+from clipsieve.classifiers.base import Classifier
+from clipsieve.classifiers.class_vectors import SoftPrompts, ZeroShot
+from clipsieve.classifiers.compatibility import canonical_name, check_encoder
+from clipsieve.classifiers.files import describe_classifier, load_classifier, save_classifier
+from clipsieve.classifiers.imported import import_q16_prompts
+from clipsieve.classifiers.prompts import (
+    PromptClass,
+    PromptSet,
+    build_zero_shot,
+    builtin_prompt_set,
+    builtin_prompt_set_text,
+    builtin_prompt_sets,
+    load_prompt_set,
+)
+from clipsieve.classifiers.similarity import zero_shot_probabilities
+
+__all__ = [
+    "Classifier",
+    "PromptClass",
+    "PromptSet",
+    "SoftPrompts",
+    "ZeroShot",
+    "build_zero_shot",
+    "builtin_prompt_set",
+    "builtin_prompt_set_text",
+    "builtin_prompt_sets",
+    "canonical_name",
+    "check_encoder",
+    "describe_classifier",
+    "import_q16_prompts",
+    "load_classifier",
+    "load_prompt_set",
+    "save_classifier",
+    "zero_shot_probabilities",
+]

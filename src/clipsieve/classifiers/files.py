@@ -1,0 +1,134 @@
+"""Classifiers as files: safetensors with JSON beside the arrays, specified in `docs/concepts/classifiers.md`."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clipsieve._version import __version__
+from clipsieve.classifiers.base import Classifier
+from clipsieve.classifiers.class_vectors import SoftPrompts, ZeroShot
+from clipsieve.errors import ClassifierFileError, ClipsieveError
+
+__all__ = ["describe_classifier", "load_classifier", "save_classifier"]
+
+FORMAT_VERSION = 1
+MAX_BYTES = 64 * 1024**2
+KEY = "clipsieve"
+METHODS = {kind.method: kind for kind in (SoftPrompts, ZeroShot)}
+
+
+def describe_classifier(classifier: Classifier) -> dict[str, Any]:
+    """Return what is known of a classifier beside its arrays, as JSON."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "method": classifier.method,
+        "class_names": list(classifier.class_names),
+        "unwanted": list(classifier.unwanted),
+        "encoder_name": classifier.encoder_name,
+        "encoder_weights_sha256": classifier.encoder_weights_sha256,
+        "embedding_dim": classifier.embedding_dim,
+        "logit_scale": classifier.logit_scale,
+        "threshold": classifier.threshold,
+        "calibration": None,
+        "provenance": classifier.provenance,
+    }
+
+
+def save_classifier(classifier: SoftPrompts | ZeroShot, path: str | Path) -> None:
+    """Write a classifier to a file; the same classifier gives the same bytes.
+
+    Raises
+    ------
+    ClassifierFileError
+        If the file cannot be written; a file that was there is then unchanged.
+    """
+    from safetensors.numpy import save
+
+    path = Path(path)
+    facts = {**describe_classifier(classifier), "clipsieve_version": __version__}
+    content = save({"class_embeddings": classifier.class_embeddings}, metadata={KEY: json.dumps(facts, sort_keys=True)})
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ClassifierFileError(f"cannot write `{path}`: {error.strerror}", state="nothing was written") from error
+
+
+def load_classifier(path: str | Path) -> SoftPrompts | ZeroShot:
+    """Read a classifier from a file.
+
+    Raises
+    ------
+    ClassifierFileError
+        If it cannot be read, is no safetensors file of clipsieve, of another version, or its arrays do not fit.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise _malformed(path, f"{size:,} bytes", expected=f"at most {MAX_BYTES:,} bytes")
+        arrays, facts = _read(path)
+    except OSError as error:
+        raise ClassifierFileError(f"cannot read the classifier `{path}`: {error.strerror or error}") from error
+    if facts.get("format_version") != FORMAT_VERSION:
+        raise _malformed(path, str(facts.get("format_version")), expected=f"format version {FORMAT_VERSION}")
+    try:
+        return METHODS[facts["method"]](
+            class_embeddings=_checked(arrays["class_embeddings"]),
+            class_names=tuple(str(name) for name in facts["class_names"]),
+            unwanted=tuple(bool(flag) for flag in facts["unwanted"]),
+            encoder_name=str(facts["encoder_name"]),
+            encoder_weights_sha256=facts["encoder_weights_sha256"],
+            logit_scale=float(facts["logit_scale"]),
+            threshold=float(facts["threshold"]),
+            provenance=dict(facts["provenance"]),
+        )
+    except ClipsieveError as error:
+        raise _malformed(path, error.what) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise _malformed(path, f"{type(error).__name__}: {error}") from error
+
+
+def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            facts = json.loads((file.metadata() or {})[KEY])
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except SafetensorError as error:
+        raise _malformed(path, str(error)) from error
+    except KeyError as error:
+        raise _malformed(path, "arrays without their description") from error
+    except (ValueError, RecursionError) as error:
+        raise _malformed(path, f"a description that is not JSON: {error}") from error
+    if not isinstance(facts, dict):
+        raise _malformed(path, "a description that is no table")
+    return arrays, facts
+
+
+def _checked(array: np.ndarray) -> np.ndarray:
+    if array.dtype != np.float32 or array.ndim != 2:
+        raise ValueError(f"class_embeddings of dtype {array.dtype} and shape {array.shape}, not float32 (k, d)")
+    return array
+
+
+def _malformed(
+    path: Path, found: str, *, expected: str = "a .safetensors file that clipsieve wrote"
+) -> ClassifierFileError:
+    return ClassifierFileError(
+        f"`{path}` is no classifier that can be read",
+        expected=expected,
+        found=found,
+        hint="prompts in words go into a .toml file; published heads are converted by `clipsieve import-head`",
+    )

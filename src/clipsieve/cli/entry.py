@@ -1,0 +1,124 @@
+"""The command group, and the border at which errors become words and exit statuses."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from clipsieve._version import __version__
+from clipsieve.cli.command import Group
+from clipsieve.cli.render import print_error
+from clipsieve.errors import ClipsieveError
+
+__all__ = ["group", "main"]
+
+INTERRUPTED = 130  # what shells report of a process ended by Ctrl-C
+
+COMMANDS = {
+    "demo-data": "clipsieve.cli.demo_data",
+    "import-head": "clipsieve.cli.import_head",
+    "models": "clipsieve.cli.models",
+    "prompts": "clipsieve.cli.prompts",
+    "scan": "clipsieve.cli.scan",
+    "score": "clipsieve.cli.score",
+    "summary": "clipsieve.cli.summary",
+}
+
+
+class LazyGroup(Group):
+    """A group that imports a command's module when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the names in the order of a first visit."""
+        return ["demo-data", "scan", "score", "summary", "prompts", "import-head", "models"]
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that the arguments begin with; name the nearest one if there is none."""
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            ctx.fail(f"no command `{args[0]}`" + (f"; did you mean `{near[0]}`?" if near else ""))
+        return super().resolve_command(ctx, args)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import and return one command, or None if there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name]).command
+        return command
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    examples=["clipsieve scan photos -o run", "clipsieve score run -c positive-negative", "clipsieve summary run"],
+)
+@click.version_option(__version__, prog_name="clipsieve", message="%(prog)s %(version)s")
+def group() -> None:
+    """Find offensive images in large data sets with CLIP and words.
+
+    Scan a data set once into embeddings, then ask questions of them in words. Nothing in the data set is ever changed.
+    """
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line and exit.
+
+    Exit statuses: 0 done, 1 failed, 2 bad usage, 3 too many failed images, 130 interrupted.
+    """
+    sys.exit(run(args))
+
+
+def run(args: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    try:
+        group.main(args=args, prog_name="clipsieve", standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
+    except click.ClickException as error:
+        return _bad_usage(error)
+    except ClipsieveError as error:
+        print_error(str(error))
+        return error.exit_status
+    except (click.Abort, KeyboardInterrupt):
+        print_error("interrupted\n\nhint: the same command again goes on where this one stopped")
+        return INTERRUPTED
+    except BrokenPipeError:
+        return _reader_left()
+    except Exception as error:  # noqa: BLE001 - the border: a person gets words, a developer asks for the rest
+        return _unforeseen(error)
+    return 0
+
+
+def _bad_usage(error: click.ClickException) -> int:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "clipsieve"
+    message = error.format_message().rstrip(".")
+    print_error(f"{message[:1].lower()}{message[1:]}\n\nhint: `{path} -h` shows what it takes")
+    return error.exit_code
+
+
+def _reader_left() -> int:
+    """Stop without a word: the reader of a pipe, such as `head`, has seen enough."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _unforeseen(error: Exception) -> int:
+    if os.environ.get("CLIPSIEVE_DEBUG"):
+        raise error
+    if isinstance(error, OSError) and error.strerror:
+        where = f" `{error.filename}`" if error.filename else ""
+        print_error(f"the system refused{where}: {error.strerror}")
+    else:
+        print_error(
+            f"clipsieve itself failed: {type(error).__name__}: {error}\n\n"
+            "hint: please report this, with what `CLIPSIEVE_DEBUG=1` in front of the same command prints"
+        )
+    return 1

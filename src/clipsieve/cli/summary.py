@@ -1,0 +1,92 @@
+"""`clipsieve summary`: what a run holds, in words."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from clipsieve.cli import options, render
+from clipsieve.cli.command import Command
+from clipsieve.outputs import Summary, summarize
+
+__all__ = ["command"]
+
+FAILURES_SHOWN = 6
+
+
+@click.command(
+    cls=Command,
+    name="summary",
+    examples=["clipsieve summary run", "clipsieve summary run -c offensive --top 25", "clipsieve summary run --json"],
+)
+@options.run_argument
+@click.option("-c", "--classifier", "name", metavar="NAME", help="Whose scores.  [default: the only ones there are]")
+@click.option("--top", type=click.IntRange(0), default=10, show_default=True, help="How many classes to show.")
+@options.as_json
+def command(run: Path, name: str | None, top: int, *, as_json: bool) -> None:
+    """Sum up a run: scanned, failed, flagged.
+
+    Classes are ordered by the lower end of the 95 % interval of their flagged share, so that a class of three images
+    does not top the list by luck.
+    """
+    from clipsieve.store import Run
+
+    summary = summarize(Run.open(run), name)
+    if as_json:
+        render.emit_json(asdict(summary))
+        return
+    for line in _facts(summary):
+        render.print_text(line)
+    if summary.classes and top:
+        render.print_text()
+        _show_classes(summary, top)
+    render.print_text()
+    for line in _next_steps(summary, run):
+        render.print_text(line)
+
+
+def _facts(summary: Summary) -> list[str]:
+    speed = ""
+    if summary.elapsed_s:
+        speed = f" in {render.seconds(summary.elapsed_s)}, {render.rate(summary.n_encoded, summary.elapsed_s)}"
+    lines = [
+        f"source    {summary.source}",
+        f"encoder   {summary.encoder}",
+        f"scanned   {summary.n_scanned:,} of {render.count(summary.n_listed, 'image')}{speed}",
+        f"failed    {summary.n_failed:,}{_reasons(summary)}",
+    ]
+    if summary.n_flagged is not None:
+        share = render.percent(summary.n_flagged / max(summary.n_scanned, 1))
+        lines.append(
+            f"flagged   {summary.n_flagged:,} ({share}) by `{summary.classifier}`: probability of unwanted >= {summary.threshold:g}"
+        )
+    return lines
+
+
+def _reasons(summary: Summary) -> str:
+    shown = ", ".join(f"{code} {n:,}" for code, n in summary.failures[:FAILURES_SHOWN])
+    return f" ({shown}{', ...' if len(summary.failures) > FAILURES_SHOWN else ''})" if shown else ""
+
+
+def _show_classes(summary: Summary, top: int) -> None:
+    columns = [("most flagged classes", "left"), ("flagged", "right"), ("of", "right"), ("share", "right")]
+    rows = [
+        (c.label, f"{c.n_flagged:,}", f"{c.n_scored:,}", render.percent(c.flagged_share)) for c in summary.classes[:top]
+    ]
+    render.print_table(columns, rows)
+    if len(summary.classes) > top:
+        render.print_text(f"and {len(summary.classes) - top:,} more with a flagged image")
+
+
+def _next_steps(summary: Summary, run: Path) -> list[str]:
+    lines = [f"results   {run}/images/*.parquet"]
+    if summary.classifier is None:
+        return [*lines, f"next      clipsieve score {run} -c positive-negative"]
+    return [
+        f"{lines[0]}, {run}/scores/{summary.classifier}/*.parquet",
+        f"next      ask in other words: clipsieve score {run} -c offensive",
+        "          ask in your own: clipsieve prompts show positive-negative > mine.toml",
+        "          a flag is a question to a person, and an unflagged image may still offend",
+    ]

@@ -1,0 +1,70 @@
+"""What every encoder promises: unit-norm embeddings of images and texts in one joint space."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from clipsieve.types import EncoderIdentity
+
+__all__ = ["Encoder"]
+
+
+class Encoder(ABC):
+    """A frozen pair of towers, one for images and one for texts.
+
+    The same contract suite (`tests/contracts/test_encoders.py`) holds for every encoder: an input's embedding depends
+    neither on its neighbours in the batch nor on the batch's length; 0 inputs give an array of shape (0, d).
+    """
+
+    @property
+    @abstractmethod
+    def identity(self) -> EncoderIdentity:
+        """What decides the embeddings: weights, recipe, precision."""
+
+    @property
+    def location(self) -> str:
+        """What :func:`clipsieve.load_encoder` takes to load the same encoder again: a name, or an absolute path."""
+        return self.identity.name
+
+    @property
+    @abstractmethod
+    def logit_scale(self) -> float:
+        """The inverse temperature learned with the weights; 100 where the model folder does not say."""
+
+    @abstractmethod
+    def encode_images(self, pixels: UInt8[np.ndarray, "n s s 3"]) -> Float32[np.ndarray, "n d"]:
+        """Return one embedding for each image.
+
+        Parameters
+        ----------
+        pixels : uint8 array of shape (n, s, s, 3)
+            RGB, 0-255, already resized and cropped to `identity.preprocessing.size_px` by
+            :func:`clipsieve.images.fit_to_recipe`. The encoder scales and normalizes them. n may be 0.
+
+        Returns
+        -------
+        float32 array of shape (n, d)
+            Unit norm. A row that came out non-finite is returned as it is: all NaN.
+
+        Raises
+        ------
+        EmbeddingError
+            If the side is not the recipe's.
+        """
+
+    @abstractmethod
+    def encode_texts(self, texts: Sequence[str]) -> Float32[np.ndarray, "n d"]:
+        """Return one unit-norm embedding for each text; a longer text than the context is cut as the tokenizer does."""
+
+    def close(self) -> None:  # noqa: B027 - not every encoder holds something
+        """Release the memory held by the towers; the encoder cannot be used afterwards."""
+
+    def __enter__(self) -> Encoder:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()

@@ -1,0 +1,219 @@
+"""From what a person typed to an encoder."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from clipsieve.encoders.base import Encoder
+from clipsieve.encoders.catalog import EMBEDDED, find_model, list_models, pictogram_dir
+from clipsieve.encoders.folder import hash_file
+from clipsieve.encoders.hub import fetch, is_hub_id, pinned_folder
+from clipsieve.encoders.onnx import OnnxEncoder
+from clipsieve.errors import MissingExtraError, ModelFileError, ModelNotFoundError, UsageError
+from clipsieve.types import EncoderIdentity
+
+__all__ = ["ModelInfo", "export_model", "fetch_model", "load_encoder", "model_info"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What is known of a model on this machine.
+
+    Attributes
+    ----------
+    identity : EncoderIdentity
+        What decides its embeddings.
+    path : str
+        Where it lies.
+    backend : str
+        "onnx" or "torch".
+    logit_scale : float
+        The inverse temperature.
+    repo, commit : str or None
+        Where it was fetched from.
+    files : dict of str to str
+        The sha256 of each file.
+    """
+
+    identity: EncoderIdentity
+    path: str
+    backend: str
+    logit_scale: float
+    repo: str | None
+    commit: str | None
+    files: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a model lies on this machine."""
+
+    path: Path
+    name: str
+    location: str
+    repo: str | None = None
+    commit: str | None = None
+
+
+def load_encoder(
+    model: str = EMBEDDED,
+    *,
+    backend: str = "auto",
+    device: str = "auto",
+    precision: str = "fp32",
+    threads: int | None = None,
+) -> Encoder:
+    """Return the encoder of a name, a hub id or a folder.
+
+    Parameters
+    ----------
+    model : str
+        "pictogram" (embedded), a name of `clipsieve models list`, a hub id `owner/name`, or a folder. What is not on this
+        machine is fetched from the hub once, and pinned.
+    backend : {"auto", "onnx", "torch"}
+        "auto" takes ONNX Runtime where the model has ONNX graphs, else torch.
+    device : str
+        "auto" (a GPU if the torch backend finds one), "cpu", "cuda" or "cuda:N".
+    precision : {"fp32", "fp16", "bf16"}
+        Of the towers; the last two for the torch backend on a GPU.
+    threads : int, optional
+        For one call of the encoder; the cores of this process by default.
+
+    Raises
+    ------
+    ModelNotFoundError, HubError
+        If it is not here and cannot be fetched.
+    ModelFileError
+        If a file is missing, damaged, or not the one that was pinned.
+    MissingExtraError
+        If it needs torch and that is not installed.
+    UsageError
+        If backend, device and precision do not go together.
+    """
+    place = _find(model)
+    if _choose_backend(place.path, backend) == "torch":
+        return _load_torch(place, device, precision, threads)
+    if precision != "fp32":
+        raise UsageError(
+            f"the ONNX backend has no {precision} of its own",
+            expected="--precision fp32",
+            hint="`--backend torch` has, on a GPU",
+        )
+    device = "cpu" if device == "auto" else device
+    return OnnxEncoder(place.path, name=place.name, location=place.location, threads=threads, device=device)
+
+
+def _find(model: str) -> _Place:
+    if model == EMBEDDED:
+        return _Place(pictogram_dir(), EMBEDDED, EMBEDDED)
+    known = find_model(model)
+    if known is None and (os.sep in model or Path(model).is_dir()) and not _looks_remote(model):
+        return _find_folder(Path(model))
+    repo = known.repo if known and known.repo else model
+    if not is_hub_id(repo):
+        raise ModelNotFoundError(
+            f"there is no model `{model}`",
+            expected=", ".join(entry.name for entry in list_models()),
+            hint="a folder needs a `/` in its name or must exist; a hub id has the form `owner/name`",
+        )
+    folder, pin = pinned_folder(repo) or fetch(repo)
+    return _Place(folder, known.name if known else repo, model, pin.repo, pin.commit)
+
+
+def _looks_remote(model: str) -> bool:
+    """Return whether `owner/name` means the hub: nothing of that name lies here."""
+    return is_hub_id(model) and not Path(model).exists()
+
+
+def _find_folder(path: Path) -> _Place:
+    if not path.is_dir():
+        raise ModelNotFoundError(
+            f"there is no model folder `{path}`",
+            found="a file" if path.exists() else "nothing",
+            hint="`clipsieve models list` shows the models known by name; `--model pictogram` is always there",
+        )
+    absolute = Path(os.path.realpath(path))
+    return _Place(absolute, absolute.name, str(absolute))
+
+
+def _choose_backend(path: Path, wanted: str) -> str:
+    has_graphs = (path / "visual").is_dir() or (path / "textual").is_dir()
+    has_tensors = any(path.glob("*.safetensors"))
+    if wanted != "auto":
+        return wanted
+    if not has_graphs and not has_tensors:
+        raise ModelFileError(
+            f"`{path}` holds no model",
+            expected="`visual/model.onnx` and `textual/model.onnx`, or `config.json` and `*.safetensors`",
+            found=", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "an empty folder",
+            hint="pickled weights (.bin, .pt) are not loaded; convert them to safetensors first",
+        )
+    return "onnx" if has_graphs else "torch"
+
+
+def _load_torch(place: _Place, device: str, precision: str, threads: int | None) -> Encoder:
+    try:
+        from clipsieve.encoders.torch import TorchEncoder
+    except ModuleNotFoundError as error:
+        raise _torch_is_missing(error) from error
+    return TorchEncoder(
+        place.path, name=place.name, location=place.location, device=device, precision=precision, threads=threads
+    )
+
+
+def _torch_is_missing(error: ModuleNotFoundError) -> MissingExtraError:
+    return MissingExtraError(
+        "the torch backend is not installed",
+        expected="the torch extra",
+        found=f"no module `{error.name}`",
+        hint="`pip install 'clipsieve[torch]'`, or a model in ONNX (`clipsieve models list`)",
+    )
+
+
+def model_info(model: str) -> ModelInfo:
+    """Return what is known of a model, hashing all of its files; fetches nothing that is here already."""
+    place = _find(model)
+    backend = _choose_backend(place.path, "auto")
+    with load_encoder(model, device="cpu") as encoder:
+        identity, logit_scale = encoder.identity, encoder.logit_scale
+    found = sorted(file for file in place.path.rglob("*") if file.is_file() and not file.name.startswith("."))
+    files = {file.relative_to(place.path).as_posix(): hash_file(file) for file in found}
+    return ModelInfo(identity, str(place.path), backend, logit_scale, place.repo, place.commit, files)
+
+
+def fetch_model(model: str, *, revision: str | None = None) -> ModelInfo:
+    """Download a model from the hub and pin it, or check that it is still what was pinned; then return what is known of it."""
+    known = find_model(model)
+    repo = known.repo if known and known.repo else model
+    if model != EMBEDDED and is_hub_id(repo) and (revision is not None or pinned_folder(repo) is None):
+        fetch(repo, revision)
+    return model_info(model)
+
+
+def export_model(model: str, destination: str | Path) -> ModelInfo:
+    """Write the ONNX model folder of a CLIP or SigLIP model of transformers.
+
+    Parameters
+    ----------
+    model : str
+        A hub id or a folder with `config.json` and `*.safetensors`.
+    destination : str or Path
+        A new or empty folder. It appears only once it was checked: features of both formats agree within 1e-3.
+
+    Raises
+    ------
+    MissingExtraError
+        If torch is not installed.
+    ModelError
+        If the model cannot be loaded or converted, or the destination holds something.
+    """
+    place = _find(model)
+    try:
+        from clipsieve.encoders.torch import TorchEncoder, export_folder
+    except ModuleNotFoundError as error:
+        raise _torch_is_missing(error) from error
+    with TorchEncoder(place.path, name=place.name, location=place.location, device="cpu") as encoder:
+        export_folder(encoder, Path(destination))
+    return model_info(os.path.join(os.curdir, destination))

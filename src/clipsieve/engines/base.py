@@ -1,0 +1,44 @@
+"""What every engine promises: the same shards and the same encoder give the same rows."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+
+from clipsieve.encoders import Encoder
+from clipsieve.images import DecodeLimits
+from clipsieve.sources import Source
+from clipsieve.types import EmbeddedImage, FailedImage, Shard
+
+__all__ = ["Engine", "Row"]
+
+Row = EmbeddedImage | FailedImage
+
+
+class Engine(ABC):
+    """Runs decode and encode over shards."""
+
+    @abstractmethod
+    def embed(
+        self,
+        source: Source,
+        shards: Iterable[Shard],
+        encoder: Encoder,
+        limits: DecodeLimits,
+        on_images: Callable[[int], object],
+    ) -> Iterator[tuple[Shard, list[Row]]]:
+        """Yield each shard with one row for each of its members, shards and rows in order.
+
+        Parameters
+        ----------
+        source : Source
+            What planned the shards.
+        shards : iterable of Shard
+            Those to do; the caller leaves out what is done.
+        encoder : Encoder
+            Makes the embeddings.
+        limits : DecodeLimits
+            What an image may cost.
+        on_images : callable
+            Called with the number of images just finished.
+        """

@@ -1,0 +1,121 @@
+"""From what a person named as a classifier to one that fits a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from clipsieve.classifiers import (
+    Classifier,
+    PromptSet,
+    SoftPrompts,
+    build_zero_shot,
+    builtin_prompt_set,
+    builtin_prompt_sets,
+    check_encoder,
+    import_q16_prompts,
+    load_classifier,
+    load_prompt_set,
+    save_classifier,
+)
+from clipsieve.encoders import find_model, load_encoder
+from clipsieve.errors import EncoderMismatchError, UsageError
+from clipsieve.store import Run
+
+__all__ = ["NamedClassifier", "import_head", "load_classifier_for"]
+
+
+@dataclass(frozen=True, slots=True)
+class NamedClassifier:
+    """A classifier, and what its scores are called if nobody says otherwise."""
+
+    name: str
+    classifier: Classifier
+
+
+def load_classifier_for(run: Run, spec: str, *, model: str | None = None) -> NamedClassifier:
+    """Return the classifier that a person named, made for the encoder of a run.
+
+    Parameters
+    ----------
+    run : Run
+        What it will score.
+    spec : str
+        The name of a built-in prompt set, a `.toml` file of prompts, or a `.safetensors` file.
+    model : str, optional
+        Where the run's encoder lies now; by default where it lay when the run was scanned. Only prompts need it.
+
+    Raises
+    ------
+    UsageError
+        If the spec is none of the three.
+    PromptSetError, ClassifierFileError
+        If the file is malformed.
+    EncoderMismatchError
+        If it was made for other weights than the run's.
+    """
+    path = Path(spec)
+    if path.suffix == ".safetensors":
+        classifier: Classifier = load_classifier(path)
+        check_encoder(classifier, run.manifest.encoder)
+        return NamedClassifier(path.stem, classifier)
+    prompt_set = load_prompt_set(path) if path.suffix == ".toml" else _builtin(spec)
+    return NamedClassifier(prompt_set.name, _in_words(run, prompt_set, model))
+
+
+def _builtin(name: str) -> PromptSet:
+    known = [prompt_set.name for prompt_set in builtin_prompt_sets()]
+    if name not in known:
+        raise UsageError(
+            f"there is no classifier `{name}`",
+            expected="a .toml file, a .safetensors file, or one of " + ", ".join(f"`{n}`" for n in known),
+        )
+    return builtin_prompt_set(name)
+
+
+def _in_words(run: Run, prompt_set: PromptSet, model: str | None) -> Classifier:
+    wanted = run.manifest.encoder
+    with load_encoder(model or run.manifest.encoder_location) as encoder:
+        if encoder.identity.weights_sha256 != wanted.weights_sha256:
+            raise EncoderMismatchError(
+                "the encoder that should read the prompts is not the one that made the run",
+                expected=f"{wanted.name} (sha256 {wanted.weights_sha256[:12]}…)",
+                found=f"{encoder.identity.name} (sha256 {encoder.identity.weights_sha256[:12]}…)",
+                state="nothing was written",
+                hint="name the folder or model of the scan with `--model`",
+            )
+        return build_zero_shot(
+            prompt_set, encoder.encode_texts, identity=encoder.identity, logit_scale=encoder.logit_scale
+        )
+
+
+def import_head(source: str | Path, destination: str | Path, *, model: str) -> SoftPrompts:
+    """Turn published soft prompts into a classifier file.
+
+    Parameters
+    ----------
+    source : str or Path
+        `prompts.p` as published with Q16 (arXiv:2202.06675).
+    destination : str or Path
+        The `.safetensors` file to write.
+    model : str
+        The encoder that they were trained on. A name of the catalog or hub is taken at its word, so that nothing needs
+        to be fetched; of a folder, the weights are hashed.
+    """
+    destination = Path(destination)
+    if destination.suffix != ".safetensors":
+        raise UsageError(f"`{destination}` is no name for a classifier", expected="a name that ends in .safetensors")
+    name, sha256 = _name_and_hash(model)
+    head = import_q16_prompts(source, encoder_name=name, encoder_weights_sha256=sha256)
+    save_classifier(head, destination)
+    return head
+
+
+def _name_and_hash(model: str) -> tuple[str, str | None]:
+    known = find_model(model)
+    if known is not None and known.repo is not None:
+        return known.name, None
+    if not Path(model).exists() and model.count("/") == 1 and not model.startswith("."):
+        return model, None
+    with load_encoder(model) as encoder:
+        return encoder.identity.name, encoder.identity.weights_sha256

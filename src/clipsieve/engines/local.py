@@ -1,0 +1,83 @@
+"""The engine of one machine: decoding in worker processes, the encoder in this one."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+
+from clipsieve.encoders import Encoder
+from clipsieve.engines.base import Engine, Row
+from clipsieve.engines.pool import DecodePool
+from clipsieve.errors import SourceError
+from clipsieve.images import DecodeLimits
+from clipsieve.sources import Source
+from clipsieve.types import DecodedImage, EmbeddedImage, FailedImage, Failure, FailureCode, FailureStep, ImageRef, Shard
+
+__all__ = ["LocalEngine"]
+
+
+class LocalEngine(Engine):
+    """Uses the cores of this machine.
+
+    Parameters
+    ----------
+    workers : int, optional
+        Decoding processes, >= 1; one for each core by default.
+    batch_size : int, default=32
+        Images in one call of the encoder. Does not change the rows.
+    """
+
+    def __init__(self, *, workers: int | None = None, batch_size: int = 32) -> None:
+        self.workers = workers
+        self.batch_size = batch_size
+
+    def embed(
+        self,
+        source: Source,
+        shards: Iterable[Shard],
+        encoder: Encoder,
+        limits: DecodeLimits,
+        on_images: Callable[[int], object],
+    ) -> Iterator[tuple[Shard, list[Row]]]:
+        """Decode ahead of the encoder, across the borders of shards; see `Engine.embed`."""
+        ahead, todo = itertools.tee(shards)
+        n_workers = self.workers or len(os.sched_getaffinity(0))
+        # Two batches on their way: while one is encoded, the next one is decoded.
+        window = 2 * self.batch_size + n_workers
+        with DecodePool(n_workers, encoder.identity.preprocessing, limits, window=window) as pool:
+            rows = self._encode(pool.map(_read_all(source, ahead)), encoder, on_images)
+            for shard in todo:
+                yield shard, list(itertools.islice(rows, len(shard.members)))
+
+    def _encode(
+        self, decoded: Iterator[DecodedImage | FailedImage], encoder: Encoder, on_images: Callable[[int], object]
+    ) -> Iterator[Row]:
+        while batch := list(itertools.islice(decoded, self.batch_size)):
+            images = [image for image in batch if isinstance(image, DecodedImage)]
+            embeddings = iter(encoder.encode_images(np.stack([image.pixels for image in images])) if images else ())
+            yield from (row if isinstance(row, FailedImage) else _embedded(row, next(embeddings)) for row in batch)
+            on_images(len(batch))
+
+
+def _read_all(source: Source, shards: Iterable[Shard]) -> Iterator[ImageRef]:
+    """Yield the references of all shards, and make sure that none gains or loses a row."""
+    for shard in shards:
+        n = 0
+        for ref in source.read(shard):
+            n += 1
+            yield ref
+        if n != len(shard.members):
+            raise SourceError(
+                f"the source gave {n:,} images for shard {shard.index}",
+                expected=f"{len(shard.members):,}, one for each that it listed",
+            )
+
+
+def _embedded(image: DecodedImage, embedding: np.ndarray) -> Row:
+    if not np.isfinite(embedding).all():
+        failure = Failure(FailureStep.ENCODE, FailureCode.NOT_FINITE, "the encoder gave NaN or infinity")
+        return FailedImage(image.ref, image.facts, failure)
+    return EmbeddedImage(image.ref, image.facts, embedding)

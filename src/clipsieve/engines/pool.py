@@ -1,0 +1,135 @@
+"""Decoding in processes of its own, so that neither a crash nor a hang costs more than the image that caused it."""
+
+from __future__ import annotations
+
+import queue
+import signal
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Self
+
+from clipsieve.images import DecodeLimits
+from clipsieve.images.worker import pack_setup, unpack_reply
+from clipsieve.types import DecodedImage, FailedImage, Failure, FailureCode, FailureStep, ImageRef, Preprocessing
+
+__all__ = ["DecodePool"]
+
+
+class _Worker:
+    """One decoding process and the socket to it."""
+
+    def __init__(self, setup: str) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            # -P: the folder that a person works in may hold anything, a `json.py` too; nothing is imported from it.
+            command = [sys.executable, "-P", "-m", "clipsieve.images.worker", str(theirs.fileno()), setup]
+            self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+        self.connection = Connection(ours.detach())
+
+    def ask(self, content: bytes, timeout_s: float) -> bytes:
+        """Return the reply; TimeoutError if there is none in time, EOFError or OSError if the process has died."""
+        self.connection.send_bytes(content)
+        if not self.connection.poll(timeout_s):
+            raise TimeoutError
+        return self.connection.recv_bytes()
+
+    def end(self) -> int:
+        """End the process now and return its exit status."""
+        self.connection.close()
+        self.process.kill()
+        return self.process.wait()
+
+
+class DecodePool:
+    """Decodes a stream of images in worker processes, in order, with bounded memory.
+
+    Parameters
+    ----------
+    n_workers : int
+        Processes, >= 1.
+    recipe : Preprocessing
+        The encoder's; decoded images come back fitted to it.
+    limits : DecodeLimits
+        A process that exceeds `max_seconds` on one image is ended, and the image is a failure.
+    window : int
+        How many images may be on their way at once.
+    """
+
+    def __init__(self, n_workers: int, recipe: Preprocessing, limits: DecodeLimits, *, window: int) -> None:
+        self._setup = pack_setup(recipe, limits)
+        self._size_px = recipe.size_px
+        self._timeout_s = limits.max_seconds
+        self._closing = False
+        self._window = max(window, n_workers)
+        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        self._threads = ThreadPoolExecutor(n_workers, thread_name_prefix="decode")
+        self._workers = [_Worker(self._setup) for _ in range(n_workers)]
+        for worker in self._workers:
+            self._idle.put(worker)
+
+    def map(self, refs: Iterable[ImageRef]) -> Iterator[DecodedImage | FailedImage]:
+        """Yield one result for each reference, in order."""
+        pending: deque[Future[DecodedImage | FailedImage]] = deque()
+        for ref in refs:
+            pending.append(self._threads.submit(self._decode, ref))
+            if len(pending) >= self._window:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+    def _decode(self, ref: ImageRef) -> DecodedImage | FailedImage:
+        bare = replace(ref, content=b"")
+        if isinstance(ref.content, Failure):
+            return FailedImage(bare, None, ref.content)
+        worker = self._idle.get()
+        try:
+            facts, result = unpack_reply(worker.ask(ref.content, self._timeout_s), self._size_px)
+        except TimeoutError:
+            detail = f"not decoded within {self._timeout_s:g} s"
+            return FailedImage(bare, None, self._replace(worker, FailureCode.TIMED_OUT, detail))
+        except (EOFError, OSError, ValueError, KeyError, TypeError):
+            return FailedImage(
+                bare, None, self._replace(worker, FailureCode.DECODER_CRASHED, "the decoder process died")
+            )
+        self._idle.put(worker)
+        if isinstance(result, Failure) or facts is None:
+            return FailedImage(bare, facts, result)  # type: ignore[arg-type]
+        return DecodedImage(bare, facts, result)
+
+    def _replace(self, worker: _Worker, code: FailureCode, detail: str) -> Failure:
+        """End a worker that can no longer be trusted, put a fresh one in its place, and say what happened."""
+        status = worker.end()
+        if code is FailureCode.DECODER_CRASHED and status < 0:
+            detail = f"{detail}: {_signal_name(-status)}"
+        if not self._closing:
+            fresh = _Worker(self._setup)
+            self._workers[self._workers.index(worker)] = fresh
+            self._idle.put(fresh)
+        return Failure(FailureStep.DECODE, code, detail)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing = True
+        for worker in self._workers:
+            worker.process.kill()  # wakes the thread that waits for it
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        for worker in self._workers:
+            worker.end()
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,6 @@
+"""From encoded bytes to the pixels that an encoder takes."""
+
+from clipsieve.images.decode import DecodeLimits, decode
+from clipsieve.images.preprocess import fit_to_recipe
+
+__all__ = ["DecodeLimits", "decode", "fit_to_recipe"]

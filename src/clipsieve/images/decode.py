@@ -1,0 +1,113 @@
+"""From encoded bytes to RGB pixels, within limits; whatever a file holds, the answer is an image or a reason."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from clipsieve.types import DecodedImage, FailedImage, Failure, FailureCode, FailureStep, FileFacts, ImageRef
+
+__all__ = ["FORMATS", "DecodeLimits", "decode"]
+
+# Pillow's decoders that only read the bytes given. EPS runs another program; WMF, FITS, PDF and the rest are no photographs.
+FORMATS = (
+    *("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "JPEG2000", "AVIF", "MPO", "PPM", "TGA", "ICO", "ICNS"),
+    *("PCX", "SGI", "QOI"),
+)
+
+MAX_PIXELS = 178_000_000  # where Pillow itself calls an image a decompression bomb
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeLimits:
+    """What an image may cost.
+
+    Attributes
+    ----------
+    max_pixels : int
+        Width times height, checked before decoding.
+    max_seconds : float
+        Wall-clock time for one image; enforced by the engine, which ends the process that overran it.
+    """
+
+    max_pixels: int = MAX_PIXELS
+    max_seconds: float = 60.0
+
+
+def decode(ref: ImageRef, limits: DecodeLimits) -> DecodedImage | FailedImage:
+    """Decode one image as the reference recipes do: first frame, `convert("RGB")`, no EXIF turn.
+
+    Parameters
+    ----------
+    ref : ImageRef
+        With the encoded file, or with the reason why it could not be read.
+    limits : DecodeLimits
+        An image beyond `max_pixels` is not decoded.
+
+    Returns
+    -------
+    DecodedImage or FailedImage
+        Never an exception for what a file holds; only running out of memory in mid-allocation can end a process.
+    """
+    content, bare = ref.content, replace(ref, content=b"")
+    if isinstance(content, Failure):
+        return FailedImage(bare, None, content)
+    facts = FileFacts(hashlib.sha256(content).hexdigest(), len(content), None, None, None)
+    if not content:
+        return FailedImage(bare, facts, Failure(FailureStep.DECODE, FailureCode.EMPTY_FILE, "0 bytes"))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # odd metadata is no failure; the limits below are ours, not Pillow's warnings
+            return _decode(bare, content, facts, limits)
+    except Exception as error:  # noqa: BLE001 - decoders raise nearly everything; each input must end as one row
+        return FailedImage(bare, facts, explain(error))
+
+
+def _decode(ref: ImageRef, content: bytes, facts: FileFacts, limits: DecodeLimits) -> DecodedImage | FailedImage:
+    Image.MAX_IMAGE_PIXELS = limits.max_pixels  # Pillow's own checks, inside containers too, follow ours
+    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        facts = replace(facts, width=image.width, height=image.height, format=image.format)
+        if image.width * image.height > limits.max_pixels:
+            detail = f"{image.width} x {image.height} pixels, allowed {limits.max_pixels:,}"
+            return FailedImage(ref, facts, Failure(FailureStep.DECODE, FailureCode.TOO_MANY_PIXELS, detail))
+        try:
+            pixels = np.asarray(image.convert("RGB"))
+        except Exception as error:  # noqa: BLE001 - as above, and now the size and format are known
+            return FailedImage(ref, facts, explain(error))
+    return DecodedImage(ref, facts, pixels)
+
+
+def explain(error: Exception) -> Failure:
+    """Return which code of the closed list a decoder's exception means, with its words on one line."""
+    return Failure(FailureStep.DECODE, _code(error), _one_line(error))
+
+
+def _code(error: Exception) -> FailureCode:
+    words = str(error).lower()
+    if isinstance(error, UnidentifiedImageError):
+        return FailureCode.NOT_AN_IMAGE
+    if isinstance(error, Image.DecompressionBombError):
+        return FailureCode.TOO_MANY_PIXELS
+    if isinstance(error, MemoryError):
+        return FailureCode.OUT_OF_MEMORY
+    if "truncated" in words or "not processed" in words or isinstance(error, EOFError):
+        return FailureCode.TRUNCATED
+    return FailureCode.CORRUPT
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "no known image format"  # Pillow's own words name a memory address
+    words = " ".join(str(error).split())
+    return f"{type(error).__name__}: {words}"[:200] if words else type(error).__name__
+
+
+# Half an image is a failure, not an image with a grey half.
+ImageFile.LOAD_TRUNCATED_IMAGES = False

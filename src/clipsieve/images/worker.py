@@ -1,0 +1,78 @@
+"""A process that decodes: `python -m clipsieve.images.worker FD JSON`.
+
+It speaks over one inherited socket, in frames and never in pickles: a decoder that a hostile image has taken over must not
+be able to hand code to the process that holds the run. A request is the encoded file; a reply is a line of JSON and then
+the pixels, if there are any. When the other end closes, the process ends.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import sys
+from dataclasses import asdict
+from multiprocessing.connection import Connection
+
+import numpy as np
+
+from clipsieve.images.decode import DecodeLimits, decode
+from clipsieve.images.preprocess import fit_to_recipe
+from clipsieve.types import FailedImage, Failure, FailureCode, FailureStep, FileFacts, ImageRef, Preprocessing
+
+__all__ = ["MAX_MEMORY_BYTES", "pack_setup", "unpack_reply"]
+
+MAX_MEMORY_BYTES = 6 * 1024**3  # room for 178 million RGBA pixels and their conversion
+
+
+def pack_setup(recipe: Preprocessing, limits: DecodeLimits) -> str:
+    """Return what a worker must know at its start."""
+    return json.dumps({"recipe": asdict(recipe), "limits": asdict(limits)})
+
+
+def unpack_reply(reply: bytes, size_px: int) -> tuple[FileFacts | None, Failure | np.ndarray]:
+    """Return the facts of a file and its pixels (uint8, s s 3) or its failure; ValueError if the reply is malformed."""
+    line, _, body = reply.partition(b"\n")
+    header = json.loads(line)
+    facts = FileFacts(**header["facts"]) if header["facts"] else None
+    if header["failure"]:
+        step, code, detail = header["failure"]
+        return facts, Failure(FailureStep(step), FailureCode(code), str(detail))
+    return facts, np.frombuffer(body, dtype=np.uint8).reshape(size_px, size_px, 3)
+
+
+def answer(content: bytes, recipe: Preprocessing, limits: DecodeLimits) -> bytes:
+    """Return the reply to one encoded file."""
+    decoded = decode(ImageRef("", "", None, None, content), limits)
+    facts = asdict(decoded.facts) if decoded.facts else None
+    if isinstance(decoded, FailedImage):
+        failure = decoded.failure
+        return json.dumps({"facts": facts, "failure": [failure.step, failure.code, failure.detail]}).encode() + b"\n"
+    pixels = fit_to_recipe(decoded.pixels, recipe)
+    return json.dumps({"facts": facts, "failure": None}).encode() + b"\n" + pixels.tobytes()
+
+
+def serve(connection: Connection, recipe: Preprocessing, limits: DecodeLimits) -> None:
+    """Answer until the other end closes."""
+    while True:
+        try:
+            content = connection.recv_bytes()
+        except EOFError:
+            return
+        connection.send_bytes(answer(content, recipe, limits))
+
+
+def main() -> None:
+    """Run the process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer; it closes the connection
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    allowed = MAX_MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(hard, MAX_MEMORY_BYTES)
+    resource.setrlimit(resource.RLIMIT_AS, (allowed, hard))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    setup = json.loads(sys.argv[2])
+    recipe = Preprocessing(**{k: tuple(v) if isinstance(v, list) else v for k, v in setup["recipe"].items()})
+    serve(Connection(int(sys.argv[1])), recipe, DecodeLimits(**setup["limits"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""A folder of images, nested to any depth."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+from urllib.parse import quote, unquote_to_bytes
+
+from clipsieve.errors import SourceError
+from clipsieve.sources.base import Source
+from clipsieve.sources.signatures import EXTENSIONS, N_SIGNATURE_BYTES, looks_like_an_image
+from clipsieve.types import Failure, FailureCode, FailureStep, ImageRef, Plan, Shard
+
+__all__ = ["FolderSource"]
+
+MAX_BYTES = 512 * 1024**2
+
+
+class FolderSource(Source):
+    """Every image below a folder, in the order of its path's bytes.
+
+    Inputs are the regular files whose name ends like an image's, in any case, and files without an extension that begin
+    like one. Hidden files and folders are passed over. A symbolic link counts when it leads to a file below the same
+    root; links to folders are not followed, so that nothing is listed twice. The label is the first folder of the path,
+    as in torchvision's ImageFolder; a file that lies directly in the root has none.
+
+    Parameters
+    ----------
+    root : Path
+        The folder.
+    max_bytes : int
+        Larger files are not read but recorded as failures.
+    """
+
+    kind: ClassVar[str] = "folder"
+
+    def __init__(self, root: Path, *, max_bytes: int = MAX_BYTES) -> None:
+        self.root = Path(os.path.realpath(root))
+        self.max_bytes = max_bytes
+
+    @property
+    def location(self) -> str:
+        """The absolute path of the folder."""
+        return os.fsdecode(self.root)
+
+    def plan(self, part_size: int) -> Plan:
+        """List the folder and cut the listing into shards; see `Source.plan`."""
+        found, ignored = self._list()
+        if not found:
+            raise self._nothing_found(ignored)
+        cuts = range(0, len(found), part_size)
+        shards = tuple(self._shard(i, found[start : start + part_size]) for i, start in enumerate(cuts))
+        return Plan(shards=shards, n_ignored=len(ignored))
+
+    def read(self, shard: Shard) -> Iterator[ImageRef]:
+        """Read the shard's files; see `Source.read`."""
+        for member in shard.members:
+            relative = unquote_to_bytes(member)
+            path = os.path.join(os.fsencode(self.root), relative)
+            first, slash, _ = member.partition("/")
+            yield ImageRef(
+                image_id=member,
+                uri="file://" + quote(path),
+                label=_readable(first) if slash else None,
+                caption=None,
+                content=self._read_file(path),
+            )
+
+    def _list(self) -> tuple[list[bytes], list[bytes]]:
+        """Return the relative paths of the images, sorted by bytes, and of the other files."""
+        found: list[bytes] = []
+        ignored: list[bytes] = []
+        pending = [b""]
+        while pending:
+            folder = pending.pop()
+            for entry in self._entries(folder):
+                relative = os.path.join(folder, entry.name)
+                if entry.name.startswith(b"."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(relative)
+                elif self._is_inside(entry):
+                    (found if self._is_input(entry) else ignored).append(relative)
+        return sorted(found), ignored
+
+    def _entries(self, folder: bytes) -> list[os.DirEntry[bytes]]:
+        path = os.path.join(os.fsencode(self.root), folder)
+        try:
+            with os.scandir(path) as entries:
+                return list(entries)
+        except OSError as error:
+            raise SourceError(
+                f"cannot list the folder `{_readable(path)}`: {error.strerror}",
+                state="nothing was read: a listing with a hole in it would lose images in silence",
+                hint="make the folder readable, or scan the folders that are",
+            ) from error
+
+    def _is_inside(self, entry: os.DirEntry[bytes]) -> bool:
+        """Return whether an entry is a regular file of this folder; a dangling link counts, and fails when it is read."""
+        if not entry.is_symlink():
+            return entry.is_file(follow_symlinks=False)
+        target = os.path.realpath(entry.path)
+        below = os.path.join(os.fsencode(self.root), b"")
+        return target.startswith(below) and (os.path.isfile(target) or not os.path.lexists(target))
+
+    @staticmethod
+    def _is_input(entry: os.DirEntry[bytes]) -> bool:
+        extension = os.path.splitext(entry.name)[1]
+        if extension:
+            return extension.decode(errors="replace").lower() in EXTENSIONS
+        try:
+            with open(entry.path, "rb") as file:
+                return looks_like_an_image(file.read(N_SIGNATURE_BYTES))
+        except OSError:
+            return False
+
+    def _shard(self, index: int, paths: list[bytes]) -> Shard:
+        digest = hashlib.sha256()
+        for relative in paths:
+            digest.update(relative + b"\0" + self._stamp(relative) + b"\n")
+        return Shard(index, tuple(_image_id(relative) for relative in paths), digest.hexdigest())
+
+    def _stamp(self, relative: bytes) -> bytes:
+        """Return what changes when a file does: its size and time."""
+        try:
+            facts = os.stat(os.path.join(os.fsencode(self.root), relative))
+        except OSError as error:
+            return f"unreadable {error.errno}".encode()
+        return f"{facts.st_size} {facts.st_mtime_ns}".encode()
+
+    def _read_file(self, path: bytes) -> bytes | Failure:
+        try:
+            with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+                facts = os.fstat(file.fileno())
+                if not stat.S_ISREG(facts.st_mode):
+                    return _failure(FailureCode.READ_ERROR, "no longer a regular file")
+                if facts.st_size > self.max_bytes:
+                    return _failure(FailureCode.TOO_MANY_BYTES, f"{facts.st_size:,} bytes, allowed {self.max_bytes:,}")
+                return file.read()
+        except FileNotFoundError:
+            return _failure(FailureCode.NOT_FOUND, "listed, but gone when it was read")
+        except PermissionError:
+            return _failure(FailureCode.NOT_PERMITTED, "no permission to read it")
+        except OSError as error:
+            return _failure(FailureCode.READ_ERROR, error.strerror or type(error).__name__)
+
+    def _nothing_found(self, ignored: list[bytes]) -> SourceError:
+        if not ignored:
+            return SourceError(
+                f"the folder `{self.location}` is empty", expected="at least one image", found="no files"
+            )
+        kinds = Counter(os.path.splitext(name)[1].decode(errors="replace") or "no extension" for name in ignored)
+        listed = ", ".join(f"{kind} {n:,}" for kind, n in kinds.most_common(5))
+        files = "1 other file" if len(ignored) == 1 else f"{len(ignored):,} other files"
+        return SourceError(
+            f"the folder `{self.location}` holds no images",
+            expected="files such as .jpg, .png, .webp",
+            found=f"{files}: {listed}",
+        )
+
+
+def _failure(code: FailureCode, detail: str) -> Failure:
+    return Failure(FailureStep.READ, code, detail)
+
+
+def _image_id(relative: bytes) -> str:
+    """Return a path as text, unique and reversible: `%` and every byte that is no UTF-8 become `%XX`."""
+    text = relative.replace(b"%", b"%25").decode("utf-8", errors="surrogateescape")
+    return "".join(f"%{ord(c) - 0xDC00:02X}" if "\udc80" <= c <= "\udcff" else c for c in text)
+
+
+def _readable(path: str | bytes) -> str:
+    text = unquote_to_bytes(path) if isinstance(path, str) else path
+    return text.decode(errors="backslashreplace")

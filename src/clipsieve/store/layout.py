@@ -1,0 +1,167 @@
+"""Names, schemas and records of the run folder: pure. `docs/format.md` is their specification."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Bool, Float32
+
+from clipsieve.types import EmbeddedImage, FailedImage
+
+__all__ = [
+    "FORMAT_VERSION",
+    "SCORE_SCHEMA",
+    "image_schema",
+    "image_table",
+    "part_name",
+    "score_table",
+    "to_float32",
+    "valid_score_name",
+]
+
+FORMAT_VERSION = 1
+
+SCORE_SCHEMA = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("probability", pa.float32()),
+        pa.field("logits", pa.list_(pa.float32())),
+    ]
+)
+
+
+def part_name(index: int) -> str:
+    """Return the file name of a part."""
+    return f"part-{index:05d}.parquet"
+
+
+def valid_score_name(name: str) -> bool:
+    """Return whether a name can be a folder below `scores/` on every system, and cannot lead out of it."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) is not None
+
+
+def image_schema(embedding_dim: int) -> pa.Schema:
+    """Return the columns of `images/part-*.parquet`."""
+    text, number = pa.string(), pa.int64()
+    return pa.schema(
+        [
+            pa.field("image_id", text, nullable=False),
+            pa.field("uri", text, nullable=False),
+            pa.field("sha256", text),
+            pa.field("width", pa.int32()),
+            pa.field("height", pa.int32()),
+            pa.field("format", text),
+            pa.field("bytes", number),
+            pa.field("label", text),
+            pa.field("caption", text),
+            pa.field("embedding", pa.list_(pa.float16(), embedding_dim)),
+            pa.field("failure_step", text),
+            pa.field("failure_code", text),
+            pa.field("failure_detail", text),
+        ]
+    )
+
+
+def image_table(
+    rows: Sequence[EmbeddedImage | FailedImage], embedding_dim: int, *, inputs: str, encoder: str
+) -> pa.Table:
+    """Return the rows of one part.
+
+    Parameters
+    ----------
+    rows : sequence of EmbeddedImage or FailedImage
+        In source order.
+    embedding_dim : int
+        d.
+    inputs, encoder : str
+        The fingerprints of the shard and of the encoder; they travel in the table's metadata.
+    """
+    metadata = {"clipsieve.format": str(FORMAT_VERSION), "clipsieve.inputs": inputs, "clipsieve.encoder": encoder}
+    schema = image_schema(embedding_dim).with_metadata(metadata)
+    columns: dict[str, list[Any]] = {name: [] for name in schema.names if name != "embedding"}
+    for row in rows:
+        for name, value in _fields(row).items():
+            columns[name].append(value)
+    arrays = [
+        _embedding_array(rows, embedding_dim)
+        if field.name == "embedding"
+        else pa.array(columns[field.name], field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _fields(row: EmbeddedImage | FailedImage) -> dict[str, Any]:
+    facts = row.facts
+    failure = row.failure if isinstance(row, FailedImage) else None
+    return {
+        "image_id": row.ref.image_id,
+        "uri": row.ref.uri,
+        "sha256": facts.sha256 if facts else None,
+        "width": facts.width if facts else None,
+        "height": facts.height if facts else None,
+        "format": facts.format if facts else None,
+        "bytes": facts.n_bytes if facts else None,
+        "label": row.ref.label,
+        "caption": row.ref.caption,
+        "failure_step": failure.step.value if failure else None,
+        "failure_code": failure.code.value if failure else None,
+        "failure_detail": failure.detail if failure else None,
+    }
+
+
+def _embedding_array(rows: Sequence[EmbeddedImage | FailedImage], embedding_dim: int) -> pa.FixedSizeListArray:
+    values = np.zeros((len(rows), embedding_dim), dtype=np.float16)
+    missing = np.ones(len(rows), dtype=bool)
+    for index, row in enumerate(rows):
+        if isinstance(row, EmbeddedImage):
+            values[index] = row.embedding.astype(np.float16)
+            missing[index] = False
+    return pa.FixedSizeListArray.from_arrays(
+        pa.array(values.reshape(-1)), type=pa.list_(pa.float16(), embedding_dim), mask=pa.array(missing)
+    )
+
+
+def to_float32(column: pa.ChunkedArray) -> Float32[np.ndarray, "n d"]:
+    """Return the embeddings that are not null, as an array, brought back to unit norm after their rounding to float16."""
+    present = column.combine_chunks().drop_null()
+    width = column.type.list_size
+    values = present.flatten().to_numpy(zero_copy_only=False).reshape(-1, width).astype(np.float32)
+    norms = np.linalg.norm(values, axis=1, keepdims=True)
+    return values / np.maximum(norms, np.finfo(np.float32).tiny)
+
+
+def score_table(
+    image_ids: pa.Array,
+    present: Bool[np.ndarray, "n"],
+    probability: Float32[np.ndarray, "m"],
+    logits: Float32[np.ndarray, "m k"],
+    *,
+    inputs: str,
+) -> pa.Table:
+    """Return the scores of one part, a row for each row of the images' part, null where there is no embedding.
+
+    Parameters
+    ----------
+    image_ids : string array of length n
+        The part's ids.
+    present : bool array of shape (n,)
+        Which rows have an embedding; m of them do.
+    probability : float32 array of shape (m,)
+        Of the unwanted class.
+    logits : float32 array of shape (m, k)
+        One for each class.
+    inputs : str
+        Fingerprint of what was scored.
+    """
+    k = logits.shape[1]
+    positions = np.where(present, np.cumsum(present) - 1, 0)
+    rows = pa.array(positions, mask=~present)
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(logits.reshape(-1)), k).take(rows).cast(pa.list_(pa.float32()))
+    metadata = {"clipsieve.format": str(FORMAT_VERSION), "clipsieve.inputs": inputs}
+    columns = [image_ids, pa.array(probability).take(rows), lists]
+    return pa.Table.from_arrays(columns, schema=SCORE_SCHEMA.with_metadata(metadata))

@@ -1,0 +1,106 @@
+"""`run.json`: what a run is a run of."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from clipsieve.errors import RunCorruptError
+from clipsieve.store.layout import FORMAT_VERSION
+from clipsieve.types import EncoderIdentity, Preprocessing
+
+__all__ = ["RunManifest"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunManifest:
+    """What a run is a run of.
+
+    Attributes
+    ----------
+    source_kind, source_location : str
+        Where the images came from.
+    part_size, n_images, n_parts, n_ignored : int
+        The plan: inputs in a part, inputs and parts in all, files passed over.
+    encoder : EncoderIdentity
+        What made the embeddings.
+    encoder_location : str
+        What loads that encoder again, where the scan ran.
+    options : dict of str to int
+        The limits that decide which images fail.
+    clipsieve_version : str
+        Of the package that made the run.
+    """
+
+    source_kind: str
+    source_location: str
+    part_size: int
+    n_images: int
+    n_parts: int
+    n_ignored: int
+    encoder: EncoderIdentity
+    encoder_location: str
+    options: dict[str, int]
+    clipsieve_version: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `run.json` holds."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "source": {"kind": self.source_kind, "location": self.source_location},
+            "plan": {
+                "part_size": self.part_size,
+                "n_images": self.n_images,
+                "n_parts": self.n_parts,
+                "n_ignored": self.n_ignored,
+            },
+            "encoder": {**asdict(self.encoder), "location": self.encoder_location},
+            "options": self.options,
+            "clipsieve_version": self.clipsieve_version,
+        }
+
+    @classmethod
+    def from_json(cls, text: str, *, where: str) -> Self:
+        """Read what `to_json` gave; `where` names the file in errors."""
+        try:
+            value = json.loads(text)
+            version = value["format_version"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise _corrupt(where, f"{type(error).__name__}: {error}") from error
+        if version != FORMAT_VERSION:
+            raise RunCorruptError(
+                f"`{where}` is of another format version",
+                expected=str(FORMAT_VERSION),
+                found=str(version),
+                hint="use the clipsieve that wrote it, or scan into a new folder",
+            )
+        try:
+            return cls._from_dict(value)
+        except (KeyError, TypeError, ValueError) as error:
+            raise _corrupt(where, f"{type(error).__name__}: {error}") from error
+
+    @classmethod
+    def _from_dict(cls, value: dict[str, Any]) -> Self:
+        encoder = dict(value["encoder"])
+        location = str(encoder.pop("location"))
+        recipe = encoder.pop("preprocessing")
+        recipe = Preprocessing(**{**recipe, "mean": tuple(recipe["mean"]), "std": tuple(recipe["std"])})
+        return cls(
+            source_kind=str(value["source"]["kind"]),
+            source_location=str(value["source"]["location"]),
+            encoder=EncoderIdentity(**encoder, preprocessing=recipe),
+            encoder_location=location,
+            options={str(name): int(number) for name, number in value["options"].items()},
+            clipsieve_version=str(value["clipsieve_version"]),
+            **{name: int(value["plan"][name]) for name in ("part_size", "n_images", "n_parts", "n_ignored")},
+        )
+
+
+def _corrupt(where: str, found: str) -> RunCorruptError:
+    return RunCorruptError(
+        f"`{where}` is damaged",
+        expected="the description of a run, as `docs/format.md` specifies it",
+        found=found,
+        hint="restore the file, or scan again into a new folder",
+    )

@@ -1,0 +1,212 @@
+"""One run folder, opened: its description, its parts, its scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clipsieve.errors import RunConflictError, RunCorruptError, RunNotFoundError
+from clipsieve.store.layout import part_name
+from clipsieve.store.manifest import RunManifest
+from clipsieve.store.writer import append_line, write_json, write_table
+
+__all__ = ["Run"]
+
+
+class Run:
+    """A run folder.
+
+    Use :meth:`open` for one that exists and :meth:`create` for a new one.
+
+    Attributes
+    ----------
+    path : Path
+        The folder.
+    manifest : RunManifest
+        What it is a run of.
+    """
+
+    def __init__(self, path: Path, manifest: RunManifest) -> None:
+        self.path = path
+        self.manifest = manifest
+
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """Open the run in a folder.
+
+        Raises
+        ------
+        RunNotFoundError
+            If there is none.
+        RunCorruptError
+            If its `run.json` cannot be understood.
+        """
+        path = Path(path)
+        file = path / "run.json"
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            raise RunNotFoundError(
+                f"there is no run in `{path}`",
+                expected=f"`{file}`",
+                found="no such file" if path.is_dir() else "no such folder",
+                hint=f"make one with `clipsieve scan IMAGES -o {path}`",
+            ) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise RunCorruptError(f"cannot read `{file}`: {error}") from error
+        return cls(path, RunManifest.from_json(text, where=str(file)))
+
+    @classmethod
+    def create(cls, path: str | Path, manifest: RunManifest) -> Run:
+        """Begin a run in a folder that is new or empty.
+
+        Raises
+        ------
+        RunConflictError
+            If the path is a file, or the folder holds anything.
+        """
+        path = Path(path)
+        if path.exists() and not path.is_dir():
+            raise RunConflictError(f"`{path}` is a file", expected="a new folder", state="nothing was written")
+        if path.exists() and any(path.iterdir()):
+            raise RunConflictError(
+                f"the folder `{path}` holds other files",
+                expected="a new or empty folder, or a run of the same source and encoder",
+                found=f"{sum(1 for _ in path.iterdir()):,} entries and no `run.json`",
+                state="nothing was written",
+                hint="choose another folder with `-o`",
+            )
+        run = cls(path, manifest)
+        run.save()
+        return run
+
+    def save(self) -> None:
+        """Write `run.json`."""
+        write_json(self.path / "run.json", self.manifest.to_json())
+
+    def image_part(self, index: int) -> Path:
+        """Return where a part of the images lies."""
+        return self.path / "images" / part_name(index)
+
+    def score_part(self, name: str, index: int) -> Path:
+        """Return where a part of some scores lies."""
+        return self.path / "scores" / name / part_name(index)
+
+    def part_metadata(self, path: Path) -> dict[str, str] | None:
+        """Return what a part says it was made from, or None if it is not there or not whole."""
+        try:
+            metadata = pq.read_schema(path).metadata or {}
+        except (OSError, pa.ArrowException):
+            return None
+        return {k.decode(): v.decode() for k, v in metadata.items() if k.startswith(b"clipsieve.")}
+
+    def write_part(self, path: Path, table: pa.Table) -> None:
+        """Write one part: afterwards it is whole."""
+        write_table(path, table)
+
+    def remove_surplus_parts(self) -> None:
+        """Remove the parts beyond the plan, as are left when a source has shrunk."""
+        for path in [*self.path.glob("images/part-*.parquet"), *self.path.glob("scores/*/part-*.parquet")]:
+            if int(path.stem.removeprefix("part-")) >= self.manifest.n_parts:
+                path.unlink()
+
+    def iter_images(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """Yield the parts of the images in order; columns of the schema in `docs/format.md`, all by default.
+
+        Raises
+        ------
+        RunCorruptError
+            If a part is missing (the scan was not finished) or damaged; names the file.
+        """
+        for index in range(self.manifest.n_parts):
+            yield self.read_part(self.image_part(index), columns)
+
+    def iter_scores(self, name: str, columns: list[str] | None = None) -> Iterator[tuple[pa.Table, pa.Table]]:
+        """Yield the parts of the images (some columns) and of some scores, row for row the same inputs.
+
+        Raises
+        ------
+        RunNotFoundError
+            If there are no such scores.
+        RunCorruptError
+            If a part is missing or damaged, or the images were scanned anew since.
+        """
+        self.score_facts(name)
+        for index, images in enumerate(self.iter_images(columns)):
+            path = self.score_part(name, index)
+            scores = self.read_part(path)
+            if _inputs(scores) != _inputs(images) or scores.num_rows != images.num_rows:
+                raise RunCorruptError(
+                    f"the scores `{name}` are older than the scan (`{path}`)",
+                    hint=f"score again: `clipsieve score {self.path} -c ...`",
+                )
+            yield images, scores
+
+    def read_part(self, path: Path, columns: list[str] | None = None) -> pa.Table:
+        """Read one part, or some columns of it; RunCorruptError if it is missing or damaged."""
+        try:
+            return pq.read_table(path, columns=columns, memory_map=True)
+        except FileNotFoundError:
+            raise RunCorruptError(
+                f"`{path}` is missing",
+                expected=f"{self.manifest.n_parts:,} parts",
+                hint="give the command that wrote it again: it makes only what is missing",
+            ) from None
+        except (OSError, pa.ArrowException) as error:
+            raise RunCorruptError(
+                f"`{path}` is damaged: {' '.join(str(error).split())[:200]}",
+                hint="remove the file and give the command that wrote it again: it makes only what is missing",
+            ) from error
+
+    def score_names(self) -> list[str]:
+        """Return the names of all scores, sorted."""
+        return sorted(file.parent.name for file in self.path.glob("scores/*/classifier.json"))
+
+    def score_facts(self, name: str) -> dict[str, Any]:
+        """Return what `scores/<name>/classifier.json` says: what scored, with which threshold."""
+        file = self.path / "scores" / name / "classifier.json"
+        try:
+            facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RunNotFoundError(
+                f"the run `{self.path}` has no scores named `{name}`",
+                found=", ".join(f"`{n}`" for n in self.score_names()) or "no scores at all",
+                hint=f"make them with `clipsieve score {self.path} -c {name}`",
+            ) from None
+        except (OSError, ValueError) as error:
+            raise RunCorruptError(f"`{file}` is damaged: {error}", hint="score the run again") from error
+        return facts
+
+    def write_score_facts(self, name: str, facts: dict[str, Any]) -> None:
+        """Write `scores/<name>/classifier.json`: the scores of that name are complete."""
+        write_json(self.path / "scores" / name / "classifier.json", facts)
+
+    def drop_score_facts(self, name: str) -> None:
+        """Remove `scores/<name>/classifier.json`: the scores of that name are about to change."""
+        (self.path / "scores" / name / "classifier.json").unlink(missing_ok=True)
+
+    def record(self, **facts: object) -> None:
+        """Append one line to `history.jsonl`: what was done to the run, when, for how long."""
+        append_line(self.path / "history.jsonl", dict(facts))
+
+    def history(self) -> list[dict[str, Any]]:
+        """Return the lines of `history.jsonl`; a line that was cut by a power failure is left out."""
+        file = self.path / "history.jsonl"
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        found = []
+        for line in lines:
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                continue
+        return found
+
+
+def _inputs(table: pa.Table) -> bytes | None:
+    value: bytes | None = (table.schema.metadata or {}).get(b"clipsieve.inputs")
+    return value

@@ -1,0 +1,72 @@
+"""Files that are whole or absent: written under another name, flushed to disk, then renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clipsieve.errors import RunError
+
+__all__ = ["append_line", "write_json", "write_table"]
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a Parquet file whose bytes depend on the table and on pyarrow's version alone."""
+
+    def write(file: BinaryIO) -> None:
+        # Embeddings do not compress; a dictionary of them would only cost time.
+        dictionary = [
+            name for name in ("label", "format", "failure_step", "failure_code") if name in table.schema.names
+        ]
+        compression = {name: "none" if name == "embedding" else "zstd" for name in _leaves(table.schema)}
+        pq.write_table(table, file, compression=compression, use_dictionary=dictionary, row_group_size=1 << 20)
+
+    _atomically(path, write)
+
+
+def _leaves(schema: pa.Schema) -> list[str]:
+    return [field.name for field in schema]
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write an indented JSON file."""
+    _atomically(path, lambda file: file.write(json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n"))
+
+
+def append_line(path: Path, value: dict[str, Any]) -> None:
+    """Append one JSON object on a line of its own."""
+    with path.open("ab") as file:
+        file.write(json.dumps(value, ensure_ascii=False).encode() + b"\n")
+
+
+def _atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RunError(
+            f"cannot write `{path}`: {error.strerror or error}",
+            state="every part that was finished before is whole and kept",
+            hint="make room or mend the permissions, then give the same command again: it goes on from there",
+        ) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

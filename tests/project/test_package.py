@@ -1,0 +1,74 @@
+"""What the package as a whole promises: a light import, one sorted public list, layers, types, style."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import clipsieve
+
+ROOT = Path(__file__).parents[2]
+HEAVY = {"torch", "transformers", "ray", "fastapi", "onnxruntime", "onnx", "pyarrow", "PIL", "huggingface_hub", "rich"}
+
+
+def python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def test_import_loads_nothing_heavy() -> None:
+    loaded = python("import sys, clipsieve; print(*sys.modules)").split()
+    assert not HEAVY & set(loaded)
+
+
+def test_import_is_fast() -> None:
+    def once() -> float:
+        start = time.perf_counter()
+        python("import clipsieve")
+        return time.perf_counter() - start
+
+    def empty() -> float:
+        start = time.perf_counter()
+        python("")
+        return time.perf_counter() - start
+
+    # The best of several: the bound is on the work, not on what else the machine does.
+    assert min(once() for _ in range(5)) - min(empty() for _ in range(5)) < 0.3
+
+
+def test_public_names_are_one_sorted_list_and_all_there() -> None:
+    assert sorted(clipsieve.__all__, key=str.lower) == list(clipsieve.__all__)
+    for name in clipsieve.__all__:
+        assert getattr(clipsieve, name) is not None
+    assert set(clipsieve.__all__) <= set(dir(clipsieve))
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = clipsieve.no_such_name
+
+
+def test_every_public_name_says_what_it_is() -> None:
+    for name in clipsieve.__all__:
+        thing = getattr(clipsieve, name)
+        if callable(thing):
+            assert thing.__doc__, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command",
+    [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["lint-imports"], ["mypy"]],
+    ids=["ruff", "format", "import rule", "types"],
+)
+def test_code_keeps_the_rules(command: list[str]) -> None:
+    tool = Path(sys.executable).parent / command[0]
+    done = subprocess.run([tool, *command[1:]], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "src").rglob("*.py")), ids=lambda path: path.name)
+def test_no_module_outgrows_a_reader(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
+
+
+def test_contributing_fits_on_a_page() -> None:
+    assert len((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines()) <= 50
