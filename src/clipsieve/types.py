@@ -12,6 +12,7 @@ import enum
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -224,6 +225,12 @@ class Preprocessing:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     fill_color: int = 0
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Self:
+        """Return the recipe that `dataclasses.asdict` and JSON made a dictionary of."""
+        facts: dict[str, Any] = {name: tuple(item) if isinstance(item, list) else item for name, item in value.items()}
+        return cls(**facts)
 
 
 @dataclass(frozen=True, slots=True)

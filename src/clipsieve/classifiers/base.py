@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float32
@@ -32,6 +32,8 @@ class Classifier(ABC):
         What the cosine similarities are multiplied with.
     threshold : float
         Operating point: an image is flagged when its unwanted probability is >= this. 0-1.
+    provenance : dict
+        Whatever else is known, as JSON.
     """
 
     method: ClassVar[str]
@@ -41,6 +43,7 @@ class Classifier(ABC):
     encoder_weights_sha256: str | None
     logit_scale: float
     threshold: float
+    provenance: dict[str, Any]
 
     @property
     @abstractmethod

@@ -124,7 +124,8 @@ def builtin_prompt_set_text(name: str) -> str:
             expected=", ".join(f"`{known}`" for known in names),
             hint="for a file of your own, give its path with `.toml` at the end",
         )
-    return (_folder() / f"{name}.toml").read_text(encoding="utf-8")
+    text: str = (_folder() / f"{name}.toml").read_text(encoding="utf-8")
+    return text
 
 
 def _folder() -> Any:  # noqa: ANN401 - Traversable moved between Python versions

@@ -38,13 +38,15 @@ def normalize(rows: Float[np.ndarray, "n d"]) -> Float32[np.ndarray, "n d"]:
     bad = np.flatnonzero(~((norms[:, 0] > 0) & np.isfinite(norms[:, 0])))
     if bad.size:
         raise EmbeddingError(f"row {bad[0]} cannot be normalized", expected="a finite vector other than 0")
-    return (rows / norms).astype(np.float32)
+    unit: np.ndarray = (rows / norms).astype(np.float32)
+    return unit
 
 
 def softmax(logits: Float32[np.ndarray, "n k"]) -> Float32[np.ndarray, "n k"]:
     """Return the softmax of each row, computed so that large logits do not overflow."""
     exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exponents / exponents.sum(axis=1, keepdims=True)
+    shares: np.ndarray = exponents / exponents.sum(axis=1, keepdims=True)
+    return shares
 
 
 def zero_shot_probabilities(

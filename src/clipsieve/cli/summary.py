@@ -59,9 +59,8 @@ def _facts(summary: Summary) -> list[str]:
     ]
     if summary.n_flagged is not None:
         share = render.percent(summary.n_flagged / max(summary.n_scanned, 1))
-        lines.append(
-            f"flagged   {summary.n_flagged:,} ({share}) by `{summary.classifier}`: probability of unwanted >= {summary.threshold:g}"
-        )
+        rule = f"probability of unwanted >= {summary.threshold:g}"
+        lines.append(f"flagged   {summary.n_flagged:,} ({share}) by `{summary.classifier}`: {rule}")
     return lines
 
 

@@ -48,8 +48,8 @@ class ModelFolder:
         In front of the image tower.
     pad_token : str
         What fills a text up to the context length.
-    canonicalize : bool
-        Whether texts are lower-cased and stripped of punctuation first, as SigLIP's are.
+    clean : str or None
+        How texts are cleaned before the tokenizer sees them; see :class:`TextTokenizer`.
     """
 
     path: Path
@@ -58,7 +58,7 @@ class ModelFolder:
     logit_scale: float
     recipe: Preprocessing
     pad_token: str
-    canonicalize: bool
+    clean: str | None
 
     @classmethod
     def open(cls, path: Path) -> ModelFolder:
@@ -109,7 +109,7 @@ class ModelFolder:
             logit_scale=float(config.get("logit_scale", 100.0)),
             recipe=_recipe(recipe),
             pad_token=str(pad["content"] if isinstance(pad, dict) else pad),
-            canonicalize=kwargs.get("clean") == "canonicalize",
+            clean=_cleaning(kwargs.get("clean")),
         )
 
     def weight_files(self) -> list[Path]:
@@ -120,6 +120,12 @@ class ModelFolder:
     def weights_sha256(self) -> str:
         """Return one hash over the names and contents of all weight files."""
         return hash_files(self.path, self.weight_files())
+
+
+def _cleaning(name: str | None) -> str | None:
+    if name not in (None, "whitespace", "lower", "canonicalize"):
+        raise ValueError(f"tokenizer_kwargs.clean {name!r}")
+    return name
 
 
 def _positive(number: int) -> int:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clipsieve.encoders.base import Encoder
 from clipsieve.encoders.catalog import EMBEDDED, find_model, list_models, pictogram_dir
+from clipsieve.encoders.export import export_folder
 from clipsieve.encoders.folder import hash_file
 from clipsieve.encoders.hub import fetch, is_hub_id, pinned_folder
 from clipsieve.encoders.onnx import OnnxEncoder
 from clipsieve.errors import MissingExtraError, ModelFileError, ModelNotFoundError, UsageError
 from clipsieve.types import EncoderIdentity
+
+if TYPE_CHECKING:
+    from clipsieve.encoders.torch import TorchEncoder
 
 __all__ = ["ModelInfo", "export_model", "fetch_model", "load_encoder", "model_info"]
 
@@ -153,22 +158,18 @@ def _choose_backend(path: Path, wanted: str) -> str:
     return "onnx" if has_graphs else "torch"
 
 
-def _load_torch(place: _Place, device: str, precision: str, threads: int | None) -> Encoder:
+def _load_torch(place: _Place, device: str, precision: str, threads: int | None) -> TorchEncoder:
     try:
         from clipsieve.encoders.torch import TorchEncoder
     except ModuleNotFoundError as error:
-        raise _torch_is_missing(error) from error
+        raise MissingExtraError(
+            "the torch backend is not installed",
+            expected="the torch extra",
+            found=f"no module `{error.name}`",
+            hint="`pip install 'clipsieve[torch]'`, or a model in ONNX (`clipsieve models list`)",
+        ) from error
     return TorchEncoder(
         place.path, name=place.name, location=place.location, device=device, precision=precision, threads=threads
-    )
-
-
-def _torch_is_missing(error: ModuleNotFoundError) -> MissingExtraError:
-    return MissingExtraError(
-        "the torch backend is not installed",
-        expected="the torch extra",
-        found=f"no module `{error.name}`",
-        hint="`pip install 'clipsieve[torch]'`, or a model in ONNX (`clipsieve models list`)",
     )
 
 
@@ -184,7 +185,7 @@ def model_info(model: str) -> ModelInfo:
 
 
 def fetch_model(model: str, *, revision: str | None = None) -> ModelInfo:
-    """Download a model from the hub and pin it, or check that it is still what was pinned; then return what is known of it."""
+    """Download a model from the hub and pin it, or check that it is still what was pinned; return what is known of it."""
     known = find_model(model)
     repo = known.repo if known and known.repo else model
     if model != EMBEDDED and is_hub_id(repo) and (revision is not None or pinned_folder(repo) is None):
@@ -210,10 +211,6 @@ def export_model(model: str, destination: str | Path) -> ModelInfo:
         If the model cannot be loaded or converted, or the destination holds something.
     """
     place = _find(model)
-    try:
-        from clipsieve.encoders.torch import TorchEncoder, export_folder
-    except ModuleNotFoundError as error:
-        raise _torch_is_missing(error) from error
-    with TorchEncoder(place.path, name=place.name, location=place.location, device="cpu") as encoder:
+    with _load_torch(place, "cpu", "fp32", None) as encoder:
         export_folder(encoder, Path(destination))
-    return model_info(os.path.join(os.curdir, destination))
+    return model_info(os.path.realpath(destination))

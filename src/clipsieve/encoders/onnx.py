@@ -71,7 +71,8 @@ class _Tower:
                 found=str(features.shape),
             )
         with np.errstate(invalid="ignore", divide="ignore"):
-            return features / np.linalg.norm(features, axis=1, keepdims=True)
+            unit: np.ndarray = features / np.linalg.norm(features, axis=1, keepdims=True)
+        return unit
 
     def _run_chunk(self, chunk: np.ndarray) -> np.ndarray:
         n = len(chunk)
@@ -180,7 +181,7 @@ class OnnxEncoder(Encoder):
     def _tokenizer(self) -> TextTokenizer:
         path = self._folder.path / "textual/tokenizer.json"
         return TextTokenizer.from_file(
-            path, self._folder.context_length, self._folder.pad_token, clean=self._folder.canonicalize
+            path, self._folder.context_length, self._folder.pad_token, clean=self._folder.clean
         )
 
     def _tower(self, name: str, input_name: str) -> _Tower:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,14 @@ def canonicalize(text: str) -> str:
     return " ".join(text.translate(_NO_PUNCTUATION).lower().split())
 
 
+_CLEANERS: dict[str | None, Callable[[str], str]] = {
+    None: str,
+    "whitespace": str,  # every tokenizer here splits on it anyway
+    "lower": str.lower,
+    "canonicalize": canonicalize,
+}
+
+
 class TextTokenizer:
     """A tokenizer with the context length and padding of one text tower.
 
@@ -40,11 +48,11 @@ class TextTokenizer:
         Tokens in a row.
     pad_token : str
         What fills a row.
-    clean : bool, default=False
-        Whether texts go through :func:`canonicalize` first.
+    clean : {None, "lower", "canonicalize"}
+        What is done to a text first: nothing, lower case, or :func:`canonicalize`.
     """
 
-    def __init__(self, tokenizer: Tokenizer, context_length: int, pad_token: str, *, clean: bool = False) -> None:
+    def __init__(self, tokenizer: Tokenizer, context_length: int, pad_token: str, *, clean: str | None = None) -> None:
         pad_id = tokenizer.token_to_id(pad_token)
         if pad_id is None:
             raise ModelFileError(
@@ -53,11 +61,11 @@ class TextTokenizer:
         tokenizer.enable_truncation(max_length=context_length)
         tokenizer.enable_padding(length=context_length, pad_id=pad_id, pad_token=pad_token)
         self._tokenizer = tokenizer
-        self._clean = clean
+        self.clean = clean
         self.context_length = context_length
 
     @classmethod
-    def from_file(cls, path: Path, context_length: int, pad_token: str, *, clean: bool = False) -> TextTokenizer:
+    def from_file(cls, path: Path, context_length: int, pad_token: str, *, clean: str | None = None) -> TextTokenizer:
         """Read `tokenizer.json`; ModelFileError if it cannot be."""
         from tokenizers import Tokenizer
 
@@ -71,6 +79,15 @@ class TextTokenizer:
         """Return the ids of each text, cut and padded to the context length."""
         # Lone surrogates, as in names of files that are not UTF-8, are no text; any tokenizer would choke on them.
         safe = [text.encode("utf-8", "replace").decode() for text in texts]
-        cleaned = [canonicalize(text) if self._clean else text for text in safe]
+        cleaned = [_CLEANERS[self.clean](text) for text in safe]
         rows = [encoding.ids for encoding in self._tokenizer.encode_batch(cleaned)]
         return np.array(rows, dtype=np.int32).reshape(len(rows), self.context_length)
+
+    def save(self, path: Path) -> None:
+        """Write `tokenizer.json`, without the cutting and padding that `tokenizer_config.json` asks for."""
+        from tokenizers import Tokenizer
+
+        plain = Tokenizer.from_str(self._tokenizer.to_str())
+        plain.no_truncation()
+        plain.no_padding()
+        plain.save(str(path))

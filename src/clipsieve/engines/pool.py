@@ -30,7 +30,7 @@ class _Worker:
         with theirs:
             # -P: the folder that a person works in may hold anything, a `json.py` too; nothing is imported from it.
             command = [sys.executable, "-P", "-m", "clipsieve.images.worker", str(theirs.fileno()), setup]
-            self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)  # noqa: S603
         self.connection = Connection(ours.detach())
 
     def ask(self, content: bytes, timeout_s: float) -> bytes:

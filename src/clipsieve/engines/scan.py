@@ -112,7 +112,7 @@ def scan(
     *,
     options: ScanOptions | None = None,
     engine: Engine | None = None,
-    on_progress: Callable[[int, int], object] = lambda n_done, n_total: None,
+    on_progress: Callable[[int, int], object] = lambda _n_done, _n_total: None,
 ) -> ScanReport:
     """Encode every image of a source into a run folder, once.
 

@@ -46,7 +46,7 @@ def score(
     classifier: Classifier,
     *,
     name: str,
-    on_progress: Callable[[int, int], object] = lambda n_done, n_total: None,
+    on_progress: Callable[[int, int], object] = lambda _n_done, _n_total: None,
 ) -> ScoreReport:
     """Score every embedding of a run.
 

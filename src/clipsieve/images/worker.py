@@ -70,7 +70,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (allowed, hard))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     setup = json.loads(sys.argv[2])
-    recipe = Preprocessing(**{k: tuple(v) if isinstance(v, list) else v for k, v in setup["recipe"].items()})
+    recipe = Preprocessing.from_json(setup["recipe"])
     serve(Connection(int(sys.argv[1])), recipe, DecodeLimits(**setup["limits"]))
 
 

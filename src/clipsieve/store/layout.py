@@ -132,7 +132,8 @@ def to_float32(column: pa.ChunkedArray) -> Float32[np.ndarray, "n d"]:
     width = column.type.list_size
     values = present.flatten().to_numpy(zero_copy_only=False).reshape(-1, width).astype(np.float32)
     norms = np.linalg.norm(values, axis=1, keepdims=True)
-    return values / np.maximum(norms, np.finfo(np.float32).tiny)
+    unit: np.ndarray = values / np.maximum(norms, np.finfo(np.float32).tiny)
+    return unit
 
 
 def score_table(

@@ -84,8 +84,7 @@ class RunManifest:
     def _from_dict(cls, value: dict[str, Any]) -> Self:
         encoder = dict(value["encoder"])
         location = str(encoder.pop("location"))
-        recipe = encoder.pop("preprocessing")
-        recipe = Preprocessing(**{**recipe, "mean": tuple(recipe["mean"]), "std": tuple(recipe["std"])})
+        recipe = Preprocessing.from_json(encoder.pop("preprocessing"))
         return cls(
             source_kind=str(value["source"]["kind"]),
             source_location=str(value["source"]["location"]),
