@@ -5,15 +5,13 @@ from clipsieve.classifiers.class_vectors import SoftPrompts, ZeroShot
 from clipsieve.classifiers.compatibility import canonical_name, check_encoder
 from clipsieve.classifiers.files import describe_classifier, load_classifier, save_classifier
 from clipsieve.classifiers.imported import import_q16_prompts
-from clipsieve.classifiers.prompts import (
-    PromptClass,
-    PromptSet,
-    build_zero_shot,
+from clipsieve.classifiers.prompt_files import (
     builtin_prompt_set,
     builtin_prompt_set_text,
     builtin_prompt_sets,
     load_prompt_set,
 )
+from clipsieve.classifiers.prompts import PromptClass, PromptSet, build_zero_shot
 from clipsieve.classifiers.similarity import zero_shot_probabilities
 
 __all__ = [

@@ -3,7 +3,8 @@
 from clipsieve.engines.base import Engine
 from clipsieve.engines.classify import import_head, load_classifier_for
 from clipsieve.engines.local import LocalEngine
-from clipsieve.engines.scan import MaxFailures, ScanOptions, ScanReport, scan
+from clipsieve.engines.options import MaxFailures, ScanOptions
+from clipsieve.engines.scan import ScanReport, scan
 from clipsieve.engines.score import ScoreReport, score
 from clipsieve.images import DecodeLimits
 

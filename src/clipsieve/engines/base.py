@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 
 from clipsieve.encoders import Encoder
 from clipsieve.images import DecodeLimits
@@ -26,7 +26,7 @@ class Engine(ABC):
         encoder: Encoder,
         limits: DecodeLimits,
         on_images: Callable[[int], object],
-    ) -> Iterator[tuple[Shard, list[Row]]]:
+    ) -> Generator[tuple[Shard, list[Row]], None, None]:
         """Yield each shard with one row for each of its members, shards and rows in order.
 
         Parameters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 
 import numpy as np
 
@@ -41,7 +41,7 @@ class LocalEngine(Engine):
         encoder: Encoder,
         limits: DecodeLimits,
         on_images: Callable[[int], object],
-    ) -> Iterator[tuple[Shard, list[Row]]]:
+    ) -> Generator[tuple[Shard, list[Row]], None, None]:
         """Decode ahead of the encoder, across the borders of shards; see `Engine.embed`."""
         ahead, todo = itertools.tee(shards)
         n_workers = self.workers or len(os.sched_getaffinity(0))

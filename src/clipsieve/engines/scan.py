@@ -4,81 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
 
 from clipsieve._version import __version__
 from clipsieve.encoders import Encoder
 from clipsieve.engines.base import Engine
 from clipsieve.engines.local import LocalEngine
-from clipsieve.errors import RunConflictError, RunCorruptError, TooManyFailuresError, UsageError
+from clipsieve.engines.options import MaxFailures, ScanOptions
+from clipsieve.errors import RunConflictError, RunCorruptError, TooManyFailuresError
 from clipsieve.images import DecodeLimits
 from clipsieve.sources import Source
 from clipsieve.store import Run, RunManifest, image_table
 from clipsieve.types import FailedImage, Plan, Shard
 
-__all__ = ["MaxFailures", "ScanOptions", "ScanReport", "scan"]
-
-
-@dataclass(frozen=True, slots=True)
-class MaxFailures:
-    """How many failed images are too many: a count, or a fraction of the images listed."""
-
-    count: int | None = None
-    fraction: float | None = None
-
-    @classmethod
-    def parse(cls, text: str | None) -> Self:
-        """Read `25` or `1.5%`; None means that any number is fine.
-
-        Raises
-        ------
-        UsageError
-            If it is neither, negative, or more than 100 %.
-        """
-        if text is None:
-            return cls()
-        try:
-            if text.endswith("%"):
-                fraction = float(text.removesuffix("%")) / 100
-                if 0 <= fraction <= 1:
-                    return cls(fraction=fraction)
-            elif (count := int(text)) >= 0:
-                return cls(count=count)
-        except ValueError:
-            pass
-        raise UsageError(
-            "cannot read the number of allowed failures",
-            expected="a count such as `25` or a share such as `1%`",
-            found=f"`{text}`",
-        )
-
-    def allows(self, n_failed: int, n_images: int) -> bool:
-        """Return whether that many failures among all listed images are still allowed."""
-        if self.count is not None:
-            return n_failed <= self.count
-        return self.fraction is None or n_failed <= self.fraction * n_images
-
-
-@dataclass(frozen=True, slots=True)
-class ScanOptions:
-    """What decides the rows of a run, beside its source and encoder.
-
-    Attributes
-    ----------
-    part_size : int
-        The most images in a part, >= 1.
-    limits : DecodeLimits
-        What an image may cost.
-    max_failures : MaxFailures
-        When to give up. Decides no row, only whether the scan goes on.
-    """
-
-    part_size: int = 1000
-    limits: DecodeLimits = field(default_factory=DecodeLimits)
-    max_failures: MaxFailures = field(default_factory=MaxFailures)
+__all__ = ["ScanReport", "scan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,10 +164,12 @@ def _embed(
     if not todo:
         return
     identity = encoder.identity
-    for shard, rows in engine.embed(source, todo, encoder, limits, tally.show):
-        table = image_table(rows, identity.embedding_dim, inputs=shard.fingerprint, encoder=identity.fingerprint)
-        run.write_part(run.image_part(shard.index), table)
-        tally.count(run, len(rows), sum(isinstance(row, FailedImage) for row in rows))
+    # Closed on the way out, whatever the reason: the engine's processes end with the scan.
+    with closing(engine.embed(source, todo, encoder, limits, tally.show)) as parts:
+        for shard, rows in parts:
+            table = image_table(rows, identity.embedding_dim, inputs=shard.fingerprint, encoder=identity.fingerprint)
+            run.write_part(run.image_part(shard.index), table)
+            tally.count(run, len(rows), sum(isinstance(row, FailedImage) for row in rows))
 
 
 def _manifest(source: Source, plan: Plan, encoder: Encoder, options: ScanOptions) -> RunManifest:
