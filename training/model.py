@@ -69,7 +69,7 @@ class ImageTower(nn.Module):
         """Return features, not normalized."""
         x = self.stem(image)
         position = self.position
-        if x.shape[-1] != 6:
+        if not torch.jit.is_tracing() and x.shape[-1] != 6:
             position = nn.functional.interpolate(position, size=x.shape[-2:], mode="bilinear", align_corners=False)
         x = self.block((x + position).flatten(2).transpose(1, 2))
         return self.head(self.norm(torch.cat([x.mean(1), x.amax(1)], 1)))

@@ -80,4 +80,4 @@ def test_the_card_shows_the_kept_figures():
         KEPT["held_out_style"]["zero_shot"]["A"]["auc"],
         shipped["free_text"]["precision_at_10"],
     ):
-        assert f"{value:.2f}" in card, value
+        assert f"{value:.3f}" in card, value

@@ -15,7 +15,7 @@ _SIZES = {1: (0.5, 0.95), 2: (0.42, 0.58), 3: (0.38, 0.5)}
 
 
 def plan_layout(rng: np.random.Generator, n: int, side_px: int) -> list[tuple[int, int, int]]:
-    """Return (size, left, top) in pixels for each of n pictograms within a square, hardly overlapping.
+    """Return a place for each of n pictograms within a square, hardly overlapping.
 
     Parameters
     ----------
@@ -24,7 +24,12 @@ def plan_layout(rng: np.random.Generator, n: int, side_px: int) -> list[tuple[in
     n : int
         1, 2 or 3.
     side_px : int
-        Side of the square.
+        Side of the square. >= 16.
+
+    Returns
+    -------
+    list of (size, left, top)
+        In pixels; every pictogram lies wholly within the square.
     """
     low, high = _SIZES[n]
     sizes = [max(8, round(side_px * s)) for s in rng.uniform(low, high, n)]
@@ -96,7 +101,12 @@ def compose(
     style : str
         A trained drawing style.
     height_px, width_px : int
-        Size of the picture.
+        Size of the picture. >= 16.
+
+    Returns
+    -------
+    uint8 array of shape (height_px, width_px, 3)
+        RGB, 0-255.
     """
     canvas = draw_background(rng, height_px, width_px)
     side = min(height_px, width_px)

@@ -37,7 +37,9 @@ def load_sheet(style: str) -> UInt8[np.ndarray, "n s s 4"]:
         One of `STYLES`, or the absolute path of a sheet of some other style without its suffix `.webp`.
     """
     with Image.open(SPRITE_DIR / f"{style}.webp") as sheet:
-        return cut_sheet(sheet)
+        sprites = cut_sheet(sheet)
+    sprites.flags.writeable = False  # it is shared
+    return sprites
 
 
 @functools.cache
@@ -48,7 +50,22 @@ def drawn_in(style: str) -> frozenset[int]:
 
 
 def sprite(style: str, index: int, size_px: int) -> UInt8[np.ndarray, "s s 4"]:
-    """Return one sprite at a size, RGB already multiplied by alpha."""
+    """Return one sprite at a size, RGB already multiplied by alpha.
+
+    Parameters
+    ----------
+    style : str
+        As for :func:`load_sheet`.
+    index : int
+        Position in the table.
+    size_px : int
+        Side of the result; bicubic from 64.
+
+    Returns
+    -------
+    uint8 array of shape (size_px, size_px, 4)
+        RGBA; no colour exceeds its alpha.
+    """
     straight = Image.fromarray(load_sheet(style)[index]).convert("RGBa")
     resized = np.array(straight.resize((size_px, size_px), Image.Resampling.BICUBIC))
     resized[..., :3] = np.minimum(resized[..., :3], resized[..., 3:])  # bicubic overshoots

@@ -44,6 +44,12 @@ class MaxFailures:
             found=f"`{text}`",
         )
 
+    def __str__(self) -> str:
+        """Return it as a person would write it."""
+        if self.fraction is not None:
+            return f"{100 * self.fraction:g} %"
+        return "any number" if self.count is None else f"{self.count:,}"
+
     def allows(self, n_failed: int, n_images: int) -> bool:
         """Return whether that many failures among all listed images are still allowed."""
         if self.count is not None:

@@ -16,7 +16,7 @@ __all__ = ["FORMATS", "DecodeLimits", "decode"]
 
 # Pillow's decoders that only read the bytes given. EPS runs another program; WMF, FITS, PDF and the rest are no photographs.
 FORMATS = (
-    *("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "JPEG2000", "AVIF", "MPO", "PPM", "TGA", "ICO", "ICNS"),
+    *("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "JPEG2000", "AVIF", "PPM", "TGA", "ICO", "ICNS"),
     *("PCX", "SGI", "QOI"),
 )
 

@@ -72,7 +72,7 @@ class FolderSource(Source):
             )
 
     def _list(self) -> tuple[list[bytes], list[bytes]]:
-        """Return the relative paths of the images, sorted by bytes, and of the other files."""
+        """Return the relative paths of the images, sorted by bytes, and of everything else that is not hidden."""
         found: list[bytes] = []
         ignored: list[bytes] = []
         pending = [b""]
@@ -84,8 +84,10 @@ class FolderSource(Source):
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     pending.append(relative)
-                elif self._is_inside(entry):
-                    (found if self._is_input(entry) else ignored).append(relative)
+                elif self._is_inside(entry) and self._is_input(entry):
+                    found.append(relative)
+                else:
+                    ignored.append(relative)
         return sorted(found), ignored
 
     def _entries(self, folder: bytes) -> list[os.DirEntry[bytes]]:
@@ -101,12 +103,12 @@ class FolderSource(Source):
             ) from error
 
     def _is_inside(self, entry: os.DirEntry[bytes]) -> bool:
-        """Return whether an entry is a regular file of this folder; a dangling link counts, and fails when it is read."""
+        """Return whether an entry is a regular file of this folder; a link to nothing counts, and fails when it is read."""
         if not entry.is_symlink():
             return entry.is_file(follow_symlinks=False)
         target = os.path.realpath(entry.path)
         below = os.path.join(os.fsencode(self.root), b"")
-        return target.startswith(below) and (os.path.isfile(target) or not os.path.lexists(target))
+        return target.startswith(below) and (os.path.isfile(target) or not os.path.exists(target))
 
     @staticmethod
     def _is_input(entry: os.DirEntry[bytes]) -> bool:
