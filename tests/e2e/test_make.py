@@ -14,7 +14,10 @@ ROOT = Path(__file__).parents[2]
 def clone(tmp_path: Path) -> Path:
     """Return a copy of the working tree as a clone would hold it: what git tracks or would add, and nothing else."""
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
     ).stdout
     for name in filter(None, listed.decode().split("\0")):
         if (ROOT / name).exists():
@@ -26,7 +29,12 @@ def clone(tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_make_demo_in_a_fresh_clone(clone: Path, tmp_path: Path) -> None:
     kept = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_", "LANG"))}
-    clean = kept | {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PIP_NO_CACHE_DIR": "1", "PYTHONDONTWRITEBYTECODE": ""}
+    clean = kept | {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "PIP_NO_CACHE_DIR": "1",
+        "PYTHONDONTWRITEBYTECODE": "",
+    }
     done = subprocess.run(["make", "demo"], cwd=clone, env=clean, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     for words in ("scanned", "failed", "flagged", "images/s", "next"):

@@ -66,5 +66,6 @@ class Classifier(ABC):
         The probability of the unwanted is the sum over the unwanted classes.
         """
         by_class = softmax(self.logits(embeddings))
-        unwanted = by_class[:, np.array(self.unwanted)].sum(axis=1)
-        return np.stack([1 - unwanted, unwanted], axis=1)
+        unwanted = np.array(self.unwanted)
+        sums = [by_class[:, flags].sum(axis=1) for flags in (~unwanted, unwanted)]
+        return np.minimum(np.stack(sums, axis=1), np.float32(1))  # rounding may carry a sum past 1

@@ -15,7 +15,7 @@ from clipsieve.errors import UsageError
 __all__ = ["SoftPrompts", "ZeroShot"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _ClassVectors(Classifier):
     """A softmax over scaled cosine similarities to one vector for each class.
 
@@ -68,14 +68,14 @@ class _ClassVectors(Classifier):
         return scaled
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ZeroShot(_ClassVectors):
     """Prompts in words, through the text tower (Radford et al. 2021, arXiv:2103.00020, section 3.1.4)."""
 
     method: ClassVar[str] = "zero-shot"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SoftPrompts(_ClassVectors):
     """Class vectors that were themselves trained (Schramowski and Kersting 2021, arXiv:2110.04222, section 3)."""
 

@@ -20,6 +20,18 @@ FORMAT_VERSION = 1
 MAX_BYTES = 64 * 1024**2
 KEY = "clipsieve"
 METHODS = {kind.method: kind for kind in (SoftPrompts, ZeroShot)}
+FACTS: dict[str, tuple[type, ...]] = {
+    "method": (str,),
+    "class_names": (list,),
+    "unwanted": (list,),
+    "encoder_name": (str,),
+    "encoder_weights_sha256": (str, type(None)),
+    "embedding_dim": (int,),
+    "logit_scale": (int, float),
+    "threshold": (int, float),
+    "calibration": (type(None),),
+    "provenance": (dict,),
+}
 
 
 def describe_classifier(classifier: Classifier) -> dict[str, Any]:
@@ -80,18 +92,19 @@ def load_classifier(path: str | Path) -> SoftPrompts | ZeroShot:
         arrays, facts = _read(path)
     except OSError as error:
         raise ClassifierFileError(f"cannot read the classifier `{path}`: {error.strerror or error}") from error
-    if facts.get("format_version") != FORMAT_VERSION:
+    if type(facts.get("format_version")) is not int or facts["format_version"] != FORMAT_VERSION:
         raise _malformed(path, str(facts.get("format_version")), expected=f"format version {FORMAT_VERSION}")
     try:
+        _check_facts(facts)
         return METHODS[facts["method"]](
-            class_embeddings=_checked(arrays["class_embeddings"]),
-            class_names=tuple(str(name) for name in facts["class_names"]),
-            unwanted=tuple(bool(flag) for flag in facts["unwanted"]),
-            encoder_name=str(facts["encoder_name"]),
+            class_embeddings=_checked(arrays, facts["embedding_dim"]),
+            class_names=tuple(facts["class_names"]),
+            unwanted=tuple(facts["unwanted"]),
+            encoder_name=facts["encoder_name"],
             encoder_weights_sha256=facts["encoder_weights_sha256"],
             logit_scale=float(facts["logit_scale"]),
             threshold=float(facts["threshold"]),
-            provenance=dict(facts["provenance"]),
+            provenance=facts["provenance"],
         )
     except ClipsieveError as error:
         raise _malformed(path, error.what) from error
@@ -117,9 +130,21 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return arrays, facts
 
 
-def _checked(array: np.ndarray) -> np.ndarray:
-    if array.dtype != np.float32 or array.ndim != 2:
-        raise ValueError(f"class_embeddings of dtype {array.dtype} and shape {array.shape}, not float32 (k, d)")
+def _check_facts(facts: dict[str, Any]) -> None:
+    for name, kinds in FACTS.items():
+        if type(facts[name]) not in kinds:
+            raise TypeError(f"`{name}` is {facts[name]!r:.60}")
+    for name, kind in (("class_names", str), ("unwanted", bool)):
+        if not all(type(item) is kind for item in facts[name]):
+            raise TypeError(f"`{name}` is {facts[name]!r:.60}")
+
+
+def _checked(arrays: dict[str, np.ndarray], width: int) -> np.ndarray:
+    if list(arrays) != ["class_embeddings"]:
+        raise ValueError(f"the arrays {sorted(arrays)!r:.60} instead of `class_embeddings` alone")
+    array = arrays["class_embeddings"]
+    if array.dtype != np.float32 or array.ndim != 2 or array.shape[1] != width:
+        raise ValueError(f"class_embeddings of dtype {array.dtype} and shape {array.shape}, not float32 (k, {width})")
     return array
 
 

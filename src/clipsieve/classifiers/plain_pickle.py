@@ -100,6 +100,8 @@ def read_array(content: bytes, *, where: str) -> np.ndarray:
             if n >= MAX_OPCODES:
                 raise _Refused("more opcodes than an array needs")
             machine.step(opcode.name, argument)
+        if position != len(content) - 1:
+            raise _Refused("bytes behind the end")
     except _Refused as error:
         raise _refusal(where, f"{error} at byte {position}") from error
     except (ValueError, IndexError, KeyError, TypeError, OverflowError, AttributeError) as error:
@@ -129,6 +131,7 @@ class _Machine:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
         self.result: Any = None
+        self.copied_bytes = 0
 
     def step(self, name: str, argument: Any) -> None:  # noqa: ANN401 - whatever the opcode carries
         """Follow one opcode; _Refused if a plain array does not need it."""
@@ -147,15 +150,24 @@ class _Machine:
     def tuple_of(self, n: int) -> None:
         if n > len(self.stack):
             raise _Refused("a tuple of what is not there")
-        items = tuple(self.stack[-n:])
-        del self.stack[-n:]
-        self.stack.append(items)
+        self.replace_by_tuple(self.stack[-n:], n)
 
     def tuple_from_mark(self) -> None:
         n = self.stack[::-1].index(_Mark.MARK)
-        items = tuple(self.stack[len(self.stack) - n :])
-        del self.stack[len(self.stack) - n - 1 :]
-        self.stack.append(items)
+        self.replace_by_tuple(self.stack[len(self.stack) - n :], n + 1)
+
+    def replace_by_tuple(self, items: list[Any], n_taken: int) -> None:
+        # numpy nests a shape in its arguments, no deeper; tuples of tuples of tuples take 2^n steps to compare
+        if any(isinstance(inner, tuple) for item in items if isinstance(item, tuple) for inner in item):
+            raise _Refused("tuples nested deeper than an array needs")
+        del self.stack[-n_taken:]
+        self.stack.append(tuple(items))
+
+    def charge(self, values: tuple[Any, ...]) -> None:
+        # An array's bytes are copied at most twice; memo and calls could otherwise multiply one text at will.
+        self.copied_bytes += sum(len(value) for value in values if isinstance(value, (str, bytes, bytearray)))
+        if self.copied_bytes > 2 * MAX_BYTES:
+            raise _Refused("the same bytes over and over")
 
     def symbol(self, module: object, name: object) -> None:
         known = SYMBOLS.get((module, name)) if isinstance(module, str) and isinstance(name, str) else None
@@ -171,10 +183,14 @@ class _Machine:
         arguments, function = self.stack.pop(), self.stack.pop()
         if not isinstance(function, _Symbol) or not isinstance(arguments, tuple):
             raise _Refused("a call of something that is no symbol")
+        self.charge(arguments)
         self.stack.append(_apply(function, arguments))
 
     def build(self) -> None:
         state, target = self.stack.pop(), self.stack[-1]
+        if not isinstance(state, tuple):
+            raise _Refused("a state that is no tuple")
+        self.charge(state)
         if isinstance(target, _DType):
             target.order = _byte_order(state)
         elif isinstance(target, _Array) and target.value is None:

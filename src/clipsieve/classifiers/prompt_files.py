@@ -84,7 +84,7 @@ def parse_prompt_set(text: str, *, where: str, name: str) -> PromptSet:
     """Read a prompt set from TOML text; `where` names it in errors, `name` is its name if it has none itself."""
     try:
         value = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also numbers of 5,000 digits and brackets 5,000 deep
         raise PromptSetError(f"{where} is not TOML", found=str(error), hint=HINT) from error
     table = _Table(value, where, ("name", "description", "source", "templates", "classes"))
     entries = table.value.get("classes")
@@ -117,6 +117,9 @@ def _check(prompt_set: PromptSet, table: _Table) -> None:
         raise table.error("there are too few classes", "two or more `[[classes]]`")
     if len(set(names)) < len(names):
         raise table.error("two classes have the same name", "a name of its own for each class")
+    texts = [prompt for prompt_class in prompt_set.classes for prompt in prompt_class.prompts]
+    if len(set(texts)) < len(texts):
+        raise table.error("two classes share a prompt", "each prompt in one class")
     if all(flags) or not any(flags):
         raise table.error(
             "no class, or every class, is unwanted", "`unwanted = true` for at least one class, not for all"
