@@ -12,7 +12,7 @@ import enum
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -227,7 +227,7 @@ class Preprocessing:
     fill_color: int = 0
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Self:
+    def from_json(cls, value: dict[str, Any]) -> Preprocessing:
         """Return the recipe that `dataclasses.asdict` and JSON made a dictionary of."""
         facts: dict[str, Any] = {name: tuple(item) if isinstance(item, list) else item for name, item in value.items()}
         return cls(**facts)

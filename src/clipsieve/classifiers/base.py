@@ -68,4 +68,5 @@ class Classifier(ABC):
         by_class = softmax(self.logits(embeddings))
         unwanted = np.array(self.unwanted)
         sums = [by_class[:, flags].sum(axis=1) for flags in (~unwanted, unwanted)]
-        return np.minimum(np.stack(sums, axis=1), np.float32(1))  # rounding may carry a sum past 1
+        pairs: np.ndarray = np.minimum(np.stack(sums, axis=1), np.float32(1))  # rounding may carry a sum past 1
+        return pairs

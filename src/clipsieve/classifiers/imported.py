@@ -39,7 +39,7 @@ def import_q16_prompts(
     UnsafeFileError
         If the pickle holds anything but one array of numbers; nothing in it was run.
     ClassifierFileError
-        If it cannot be read, or the array is not two finite rows.
+        If it cannot be read, or the array is not two finite rows other than 0.
     """
     path = Path(path)
     try:
@@ -48,10 +48,10 @@ def import_q16_prompts(
     except OSError as error:
         raise ClassifierFileError(f"cannot read `{path}`: {error.strerror}") from error
     rows = read_array(content, where=str(path))
-    if rows.ndim != 2 or len(rows) != 2 or rows.shape[1] < 2 or not np.isfinite(rows.astype(np.float64)).all():
+    if rows.ndim != 2 or len(rows) != 2 or rows.shape[1] < 2 or not _are_directions(rows):
         raise ClassifierFileError(
             f"`{path}` does not hold Q16's soft prompts",
-            expected="2 finite rows",
+            expected="2 finite rows other than 0",
             found=f"an array of shape {rows.shape}",
         )
     return SoftPrompts(
@@ -63,3 +63,9 @@ def import_q16_prompts(
         threshold=0.9,
         provenance={"imported_from": "Q16, arXiv:2202.06675", "file_sha256": hashlib.sha256(content).hexdigest()},
     )
+
+
+def _are_directions(rows: np.ndarray) -> bool:
+    with np.errstate(over="ignore"):
+        norms = np.linalg.norm(rows.astype(np.float64), axis=1)
+    return bool((np.isfinite(norms) & (norms > 0)).all())

@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 import math
 import pickletools
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -93,6 +94,12 @@ def read_array(content: bytes, *, where: str) -> np.ndarray:
     """
     if len(content) > MAX_BYTES:
         raise _refusal(where, f"{len(content):,} bytes", expected=f"at most {MAX_BYTES:,} bytes")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd escapes in the strings of protocol 0
+        return _read(content, where)
+
+
+def _read(content: bytes, where: str) -> np.ndarray:
     machine = _Machine()
     position: int | None = 0
     try:
@@ -207,8 +214,8 @@ class _Machine:
 def _apply(function: _Symbol, arguments: tuple[Any, ...]) -> object:
     if function is _Symbol.RECONSTRUCT and arguments[0] is _Symbol.NDARRAY and arguments[1:] == ((0,), b"b"):
         return _Array()
-    if function is _Symbol.DTYPE and arguments[0] in DTYPES and all(isinstance(flag, int) for flag in arguments[1:]):
-        return _DType(arguments[0])
+    if function is _Symbol.DTYPE and _text(arguments[0]) in DTYPES and all(isinstance(f, int) for f in arguments[1:]):
+        return _DType(_text(arguments[0]))
     if function is _Symbol.ENCODE and isinstance(arguments[0], str) and arguments[1:] == ("latin1",):
         return arguments[0].encode("latin1")
     if function is _Symbol.FROM_BUFFER and len(arguments) == 4:
@@ -219,14 +226,17 @@ def _apply(function: _Symbol, arguments: tuple[Any, ...]) -> object:
 
 def _byte_order(state: Any) -> str:  # noqa: ANN401 - taken apart here
     """Return the byte order in a dtype's state: (3, order, None, None, None, -1, -1, flags)."""
-    if (
-        state[0] != 3
-        or state[1] not in ("<", ">", "|", "=")
-        or state[2:7] != (None, None, None, -1, -1)
-        or state[7] != 0
-    ):
+    order = _text(state[1])
+    if state[0] != 3 or order not in ("<", ">", "|", "=") or state[2:] != (None, None, None, -1, -1, 0):
         raise _Refused("an element type that is no plain number")
-    return "=" if state[1] == "|" else str(state[1])
+    return "=" if order == "|" else order
+
+
+def _text(value: object) -> str:
+    """Return a word, which Python 2 wrote as bytes; the empty text for anything else."""
+    if isinstance(value, bytes):
+        return value.decode("latin1")
+    return value if isinstance(value, str) else ""
 
 
 def _fill(state: Any) -> np.ndarray:  # noqa: ANN401 - taken apart here

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Real
 
 from clipsieve.errors import EmbeddingError
 
@@ -32,7 +32,7 @@ def check_unit_norm(embeddings: Float[np.ndarray, "n d"], embedding_dim: int, *,
         )
 
 
-def normalize(rows: Float[np.ndarray, "n d"]) -> Float32[np.ndarray, "n d"]:
+def normalize(rows: Real[np.ndarray, "n d"]) -> Float32[np.ndarray, "n d"]:
     """Return the rows at unit norm; EmbeddingError for a row that is zero or not finite."""
     norms = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
     bad = np.flatnonzero(~((norms[:, 0] > 0) & np.isfinite(norms[:, 0])))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Self
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -64,7 +63,7 @@ class Encoder(ABC):
     def close(self) -> None:  # noqa: B027 - not every encoder holds something
         """Release the memory held by the towers; the encoder cannot be used afterwards."""
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Encoder:
         return self
 
     def __exit__(self, *exc_info: object) -> None:

@@ -211,6 +211,7 @@ def export_model(model: str, destination: str | Path) -> ModelInfo:
         If the model cannot be loaded or converted, or the destination holds something.
     """
     place = _find(model)
-    with _load_torch(place, "cpu", "fp32", None) as encoder:
+    encoder = _load_torch(place, "cpu", "fp32", None)
+    with encoder:
         export_folder(encoder, Path(destination))
     return model_info(os.path.realpath(destination))

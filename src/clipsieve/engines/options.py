@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Self
 
 from clipsieve.errors import UsageError
 from clipsieve.images import DecodeLimits
@@ -19,7 +18,7 @@ class MaxFailures:
     fraction: float | None = None
 
     @classmethod
-    def parse(cls, text: str | None) -> Self:
+    def parse(cls, text: str | None) -> MaxFailures:
         """Read `25` or `1.5%`; None means that any number is fine.
 
         Raises

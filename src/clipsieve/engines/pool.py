@@ -13,7 +13,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import Self
 
 from clipsieve.images import DecodeLimits
 from clipsieve.images.worker import pack_setup, unpack_reply
@@ -114,7 +113,7 @@ class DecodePool:
             self._idle.put(fresh)
         return Failure(FailureStep.DECODE, code, detail)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> DecodePool:
         return self
 
     def __exit__(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any
 
 from clipsieve.errors import RunCorruptError
 from clipsieve.store.layout import FORMAT_VERSION
@@ -61,7 +61,7 @@ class RunManifest:
         }
 
     @classmethod
-    def from_json(cls, text: str, *, where: str) -> Self:
+    def from_json(cls, text: str, *, where: str) -> RunManifest:
         """Read what `to_json` gave; `where` names the file in errors."""
         try:
             value = json.loads(text)
@@ -81,7 +81,7 @@ class RunManifest:
             raise _corrupt(where, f"{type(error).__name__}: {error}") from error
 
     @classmethod
-    def _from_dict(cls, value: dict[str, Any]) -> Self:
+    def _from_dict(cls, value: dict[str, Any]) -> RunManifest:
         encoder = dict(value["encoder"])
         location = str(encoder.pop("location"))
         recipe = Preprocessing.from_json(encoder.pop("preprocessing"))
