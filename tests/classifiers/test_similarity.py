@@ -53,9 +53,9 @@ def test_one_class_is_no_choice():
     assert caught.value.found == "k = 1"
 
 
-def test_widths_that_differ_are_named():
-    with pytest.raises(EmbeddingError, match="another width") as caught:
-        inspect.unwrap(zero_shot_probabilities)(unit_rows(2, 8), unit_rows(2, 9))  # past the tests' own check of shapes
+def test_a_width_that_differs_is_named():
+    with pytest.raises(EmbeddingError, match="the embeddings have another width") as caught:
+        check_unit_norm(unit_rows(2, 9), 8)
     assert (caught.value.expected, caught.value.found) == ("8 columns", "9")
 
 

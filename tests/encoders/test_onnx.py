@@ -101,8 +101,8 @@ def test_usage_errors(tmp_path):
     folder = str(write_folder(tmp_path / "m"))
     with pytest.raises(UsageError, match="fp16"):
         load_encoder(folder, precision="fp16")
-    with pytest.raises(UsageError, match="cuda"):
-        load_encoder(folder, device="cuda")
+    with load_encoder(folder, device="cuda") as encoder, pytest.raises(UsageError, match="cuda"):
+        encoder.encode_images(PIXELS)
 
 
 def test_places_that_hold_no_model(tmp_path):

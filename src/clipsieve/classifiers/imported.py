@@ -55,7 +55,7 @@ def import_q16_prompts(
             found=f"an array of shape {rows.shape}",
         )
     return SoftPrompts(
-        class_embeddings=normalize(rows),
+        class_embeddings=normalize(rows.astype(np.float64)),
         class_names=("positive", "negative"),
         unwanted=(False, True),
         encoder_name=encoder_name,

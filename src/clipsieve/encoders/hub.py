@@ -32,10 +32,12 @@ _WAYS_OUT = (
 
 # What the two backends need. Nothing else is downloaded, and never a pickle.
 _WANTED = re.compile(
-    r"(config\.json|(visual|textual)/[^/]+(?<!\.armnn)(?<!\.rknn)|[^/]+\.safetensors(\.index\.json)?"
+    r"(config\.json|(visual|textual)/[^/.][^/]*(?<!\.armnn)(?<!\.rknn)|[^/]+\.safetensors(\.index\.json)?"
     r"|preprocessor_config\.json|tokenizer(_config)?\.json|special_tokens_map\.json|vocab\.json|merges\.txt"
     r"|spiece\.model|tokenizer\.model)"
 )
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ def _read_pin(path: Path) -> Pin:
         pin = Pin(repo=str(value["repo"]), commit=str(value["commit"]), files=dict(value["files"]))
     except (KeyError, TypeError, ValueError) as error:
         raise ModelFileError(f"`{path}` is damaged", hint="remove it and fetch the model again") from error
-    if not re.fullmatch(r"[0-9a-f]{40}", pin.commit):
+    if not _COMMIT.fullmatch(pin.commit):
         raise ModelFileError(f"`{path}` names no commit", found=pin.commit, hint="remove it and fetch the model again")
     return pin
 
@@ -120,6 +122,8 @@ def fetch(repo: str, revision: str | None = None) -> tuple[Path, Pin]:
     wanted = revision or (known.revision if known else None) or (earlier.commit if earlier else None) or "main"
     info = _ask(repo, wanted)
     commit = str(info.sha)
+    if not _COMMIT.fullmatch(commit):
+        raise HubError(f"the hub names no commit of `{repo}` for `{wanted}`", expected="40 hex digits", found=commit)
     siblings = [file for file in info.siblings or [] if _WANTED.fullmatch(file.rfilename)]
     if not any(file.rfilename.endswith((".onnx", ".safetensors")) for file in siblings):
         raise ModelNotFoundError(
@@ -160,7 +164,8 @@ def _download(repo: str, commit: str, siblings: list[RepoSibling], promised: dic
         for sibling in siblings:
             name = sibling.rfilename
             try:
-                path = Path(hf_hub_download(repo, name, revision=commit, local_dir=temporary))
+                # Forced, although there is nothing to overwrite: else a failing hub is asked again for minutes.
+                path = Path(hf_hub_download(repo, name, revision=commit, local_dir=temporary, force_download=True))
             except Exception as error:
                 raise explain(error, repo, commit) from error
             files[name] = _check(path, sibling, promised.get(name))
@@ -219,10 +224,11 @@ def explain(error: Exception, repo: str, revision: str) -> ModelError:
             state="nothing was downloaded",
             hint=f"unset HF_HUB_OFFLINE to fetch it; {_WAYS_OUT}",
         )
+    answered = isinstance(error, errors.HfHubHTTPError) and getattr(error, "response", None) is not None
     return HubError(
-        f"`{repo}` is not on this machine, and the hub cannot be reached",
+        f"the hub refuses `{repo}`, or fails" if answered else f"the hub cannot be reached for `{repo}`",
         found=_words(error),
-        state="nothing was downloaded",
+        state="nothing was installed",
         hint=_WAYS_OUT,
     )
 
