@@ -9,6 +9,8 @@ from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 SIDE, WIDTH, CONTEXT = 8, 16, 12
+MEAN, STD = (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)
+KINDS = ["float", "uint8", "float, batches of 1", "float, batches of 4"]
 START, END = "<|startoftext|>", "<|endoftext|>"
 CLIP_WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
@@ -63,35 +65,37 @@ def image_graph(
     takes_pixels: bool = False,
     name: str = "image",
     width: int = WIDTH,
-    bias: bool = True,
+    mean: tuple[float, ...] = MEAN,
 ) -> onnx.ModelProto:
-    """Return two layers over the flattened image; `takes_pixels` for uint8 NHWC that the graph itself scales to -1..1.
+    """Return two layers over the flattened image; `takes_pixels` for uint8 NHWC that the graph itself normalizes.
 
-    Without a bias and with uint8 pixels, a black image has features of norm 0 and so no direction.
+    With a mean of 0, a black image has features of norm 0 and so no direction.
     """
+    std = np.array(STD, dtype=np.float32).reshape(1, 3, 1, 1)
     tensors = {
         "w1": weights(seed, 3 * SIDE * SIDE, 32),
         "w2": weights(seed + 1, 32, width),
-        "b": weights(seed + 2, width) * bias,
-        "scale": np.float32(1 / 255),
+        "scale": 1 / (255 * std),
+        "shift": np.array(mean, dtype=np.float32).reshape(1, 3, 1, 1) / std,
     }
     shape = [batch, SIDE, SIDE, 3] if takes_pixels else [batch, 3, SIDE, SIDE]
     kind = TensorProto.UINT8 if takes_pixels else TensorProto.FLOAT
     nodes = [
-        helper.make_node("Flatten", ["scaled"], ["flat"], axis=1),
+        helper.make_node("Flatten", ["normal"], ["flat"], axis=1),
         helper.make_node("MatMul", ["flat", "w1"], ["h"]),
         helper.make_node("Tanh", ["h"], ["a"]),
-        helper.make_node("MatMul", ["a", "w2"], ["p"]),
-        helper.make_node("Add", ["p", "b"], ["features"]),
+        helper.make_node("MatMul", ["a", "w2"], ["features"]),
     ]
     if takes_pixels:
         first = [
             helper.make_node("Cast", [name], ["float"], to=TensorProto.FLOAT),
             helper.make_node("Transpose", ["float"], ["turned"], perm=[0, 3, 1, 2]),
             helper.make_node("Mul", ["turned", "scale"], ["scaled"]),
+            helper.make_node("Sub", ["scaled", "shift"], ["normal"]),
         ]
     else:
-        first = [helper.make_node("Identity", [name], ["scaled"])]
+        first = [helper.make_node("Identity", [name], ["normal"])]
+        del tensors["scale"], tensors["shift"]
     return _model([*first, *nodes], name, kind, shape, tensors, batch, width)
 
 
@@ -142,27 +146,69 @@ def write_json(path: Path, value: object) -> None:
 
 def make_onnx_folder(
     path: Path,
+    kind: str = "float",
     *,
     seed: int = 0,
-    batch: int | str = "n",
-    takes_pixels: bool = False,
-    bias: bool = True,
+    mean: tuple[float, ...] = MEAN,
     int64: bool = False,
 ) -> Path:
-    """Write a whole model folder with two tiny graphs, and return its path."""
+    """Write a whole model folder and return its path; the same seed gives the same embeddings in every kind."""
     (path / "visual").mkdir(parents=True)
     (path / "textual").mkdir()
-    visual = image_graph(seed, batch=batch, takes_pixels=takes_pixels, bias=bias)
+    batch = int(kind[-1]) if kind[-1].isdigit() else "n"
+    visual = image_graph(seed, batch=batch, takes_pixels=kind.startswith("uint8"), mean=mean)
     onnx.save(visual, path / "visual/model.onnx")
     onnx.save(text_graph(seed, batch=batch, int64=int64), path / "textual/model.onnx")
     byte_tokenizer().save(str(path / "textual/tokenizer.json"))
     write_json(path / "textual/tokenizer_config.json", {"pad_token": END})
     write_json(path / "config.json", {"embed_dim": WIDTH, "text_cfg": {"context_length": CONTEXT}})
-    recipe = {"size": [SIDE, SIDE], "mean": [0.48, 0.46, 0.41], "std": [0.27, 0.26, 0.28]}
-    write_json(path / "visual/preprocess_cfg.json", recipe | {"interpolation": "bicubic", "resize_mode": "shortest"})
+    recipe = {"size": [SIDE, SIDE], "mean": mean, "std": STD, "interpolation": "bicubic", "resize_mode": "shortest"}
+    write_json(path / "visual/preprocess_cfg.json", recipe)
     return path
 
 
 def images(n: int, side: int = SIDE, seed: int = 0) -> np.ndarray:
     """Return n images of noise, uint8 (n, side, side, 3)."""
     return np.random.default_rng(seed).integers(0, 256, (n, side, side, 3), dtype=np.uint8)
+
+
+def make_torch_folder(path: Path, *, seed: int = 0, siglip: bool = False) -> Path:
+    """Write a tiny CLIP (or SigLIP) as transformers saves it, with random weights, and return the folder's path."""
+    import torch
+    import transformers
+
+    torch.manual_seed(seed)
+    tokenizer = byte_tokenizer()
+    tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    start, end = (tokenizer.token_to_id(token) for token in (START, END))
+    places = {"max_position_embeddings": CONTEXT, "vocab_size": tokenizer.get_vocab_size()}
+    text = tower | places | {"bos_token_id": start, "eos_token_id": end, "pad_token_id": end}
+    vision = tower | {"image_size": SIDE, "patch_size": 4}
+    if siglip:
+        config = transformers.SiglipConfig(text_config=text | {"projection_size": 32}, vision_config=vision)
+        processor = transformers.SiglipImageProcessorPil(size={"height": SIDE, "width": SIDE})
+        model = transformers.SiglipModel(config)
+    else:
+        config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=WIDTH)
+        crop = {"height": SIDE, "width": SIDE}
+        processor = transformers.CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size=crop)
+        model = transformers.CLIPModel(config)
+    spread_weights(model)
+    model.save_pretrained(path)
+    processor.save_pretrained(path)
+    tokenizer.save(str(path / "tokenizer.json"))
+    write_json(path / "tokenizer_config.json", {"pad_token": END})
+    return path
+
+
+def spread_weights(model: object) -> None:
+    """Scale fresh weights so that different inputs get clearly different features, as training would make them."""
+    import torch
+
+    with torch.no_grad():
+        for name, weight in model.named_parameters():  # type: ignore[attr-defined]
+            if weight.ndim > 1 and "position" not in name:
+                fan_in = weight[0].numel() if "embedding" not in name or "patch" in name else 1
+                weight.normal_(0, fan_in**-0.5)
+            elif name.endswith("class_embedding"):
+                weight.normal_(0, 0.1)

@@ -1,5 +1,6 @@
 """Models from the hub, by the real command against a real server on this machine that speaks the hub's protocol."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -122,7 +123,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if with_body:
-            self.wfile.write(body)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the other side gave up waiting
+                self.wfile.write(body)
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -309,7 +311,7 @@ def test_a_hub_that_fails_in_the_middle_ends_in_words_and_soon(hub: Hub, machine
 def test_a_hub_that_falls_silent_in_the_middle_ends_in_words_and_soon(hub: Hub, machine: Machine, method: str) -> None:
     hub.hangs_at = f"{method} /{REPO}/resolve/{FIRST}/visual/model.onnx"
     begin = time.monotonic()
-    refused(machine.run("models", "fetch", REPO), "Timeout")
+    refused(machine.run("models", "fetch", REPO), f"`{REPO}`", "imed out" if method == "HEAD" else "pictogram")
     assert time.monotonic() - begin < 90
     assert machine.installed() == []
 

@@ -8,7 +8,7 @@ from clipsieve.encoders.tokenizer import TextTokenizer, canonicalize
 from clipsieve.errors import ModelFileError
 
 sys.path.insert(0, str(Path(__file__).parent))
-from model_folders import tokenizer
+from tiny_folders import tokenizer
 
 
 def test_rows_are_padded_and_a_cut_row_keeps_its_end():

@@ -8,12 +8,24 @@ from PIL import Image
 
 from clipsieve.encoders import export_model, load_encoder
 from clipsieve.errors import ModelError
-from clipsieve.images.preprocess import fit_to_recipe
+from clipsieve.images import DecodeLimits, decode, fit_to_recipe
+from clipsieve.types import DecodedImage, ImageRef
 
 pytestmark = pytest.mark.torch
 
-ODD = ["", " ", "a  b   c", "ÀÉÎ e\u0301", "日本語", "שלום עולם", "😀👩‍👩‍👧", "a\tb\nc\x00d\x1f", "&lt;b&gt; &amp;", "x" * 900,
-       "MiXeD CaSe", "don't we'll", "3.14159 1,000", "<|endoftext|> a", "\u200bzero\ufeffwidth", "ﬁ ½ Ⅷ", "İstanbul ß"]  # fmt: skip
+ODD = [
+    *("", " ", "a  b   c", "ÀÉÎ e\u0301", "日本語", "שלום עולם", "😀👩‍👩‍👧", "a\tb\nc\x00d\x1f", "&lt;b&gt; &amp;"),
+    *(
+        "x" * 900,
+        "MiXeD CaSe",
+        "don't we'll",
+        "3.14159 1,000",
+        "<|endoftext|> a",
+        "\u200bzero\ufeffwidth",
+        "ﬁ ½ Ⅷ",
+        "İstanbul ß",
+    ),
+]
 TEXTS = [
     f"{text}{suffix}"
     for text in ODD
@@ -66,16 +78,33 @@ def exported(folder, tmp_path_factory):
     return destination
 
 
-def draw():
+def draw() -> list[bytes]:
+    """Return encoded images of every odd kind."""
     rng = np.random.default_rng(5)
     rgb = [Image.fromarray(rng.integers(0, 256, (h, w, 3), dtype=np.uint8)) for w, h in ((1, 1), (2, 3), (333, 250))]
     base = Image.linear_gradient("L").resize((320, 200))
-    palette = rgb[2].convert("P")
-    palette.info["transparency"] = 3
-    jpeg = io.BytesIO()
-    Image.merge("CMYK", [base, base.rotate(180), base, base.rotate(90)]).save(jpeg, "JPEG")
-    modes = [base, base.convert("LA"), palette, Image.open(jpeg), base.convert("1")]
-    return rgb + modes + [Image.merge("RGBA", [base, base.rotate(90), base.rotate(180), base])]
+    turned = base.rotate(180)
+    layered = [Image.merge("LA", [base, turned]), Image.merge("RGBA", [base, base.rotate(90), turned, base])]
+    deep = Image.fromarray(rng.integers(0, 65536, (90, 70), dtype=np.uint16))
+    pngs = [*rgb, base, base.convert("1"), *layered, rgb[2].convert("P"), deep]
+    cmyk = Image.merge("CMYK", [base, turned, base, base.rotate(90)])
+    return [
+        *(encoded(image, "PNG") for image in pngs),
+        encoded(rgb[2].convert("P"), "GIF", transparency=3),
+        encoded(cmyk, "JPEG"),
+    ]
+
+
+def encoded(image: Image.Image, file_format: str, **options: int) -> bytes:
+    file = io.BytesIO()
+    image.save(file, file_format, **options)
+    return file.getvalue()
+
+
+def decoded(content: bytes) -> np.ndarray:
+    image = decode(ImageRef("x", "x", None, None, content), DecodeLimits())
+    assert isinstance(image, DecodedImage)
+    return image.pixels
 
 
 def cosines(one, other):
@@ -91,12 +120,13 @@ def test_images_and_texts(folder, exported, backend):
     model, processor = CLIPModel.from_pretrained(folder).eval(), CLIPImageProcessorPil.from_pretrained(folder)
     tokenizer = CLIPTokenizer.from_pretrained(folder)
     encoder = load_encoder(str(exported if backend == "onnx" else folder), device="cpu", threads=2)
+    theirs = [Image.open(io.BytesIO(content)) for content in draw()]
     with torch.inference_mode():
-        image = model.get_image_features(**processor(images=draw(), return_tensors="pt")).pooler_output.numpy()
+        image = model.get_image_features(**processor(images=theirs, return_tensors="pt")).pooler_output.numpy()
         ids = tokenizer(TEXTS, padding="max_length", truncation=True, max_length=77, return_tensors="pt").input_ids
         text = model.get_text_features(input_ids=ids).pooler_output.numpy()
     recipe = encoder.identity.preprocessing
-    pixels = np.stack([fit_to_recipe(np.asarray(picture.convert("RGB")), recipe) for picture in draw()])
+    pixels = np.stack([fit_to_recipe(decoded(content), recipe) for content in draw()])
     ours, ours_text = encoder.encode_images(pixels), encoder.encode_texts(TEXTS)
     assert cosines(ours[:1], ours[2:3])[0] < 0.99, "the weights tell nothing apart"
     assert cosines(ours_text[:1], ours_text[14:15])[0] < 0.99

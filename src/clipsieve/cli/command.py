@@ -45,3 +45,7 @@ class Group(_WithExamples, click.Group):
     """Several commands under one name."""
 
     command_class = Command
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the names in the order in which they were defined."""
+        return list(self.commands)

@@ -18,9 +18,11 @@ __all__ = ["command"]
     examples=["clipsieve demo-data demo/images", "clipsieve demo-data demo/small -n 200 --seed 7"],
 )
 @click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
-@click.option("-n", "--n-images", type=click.IntRange(1, 100_000), default=1200, show_default=True, help="How many.")
 @click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="The same seed draws the same files."
+    "-n", "--n-images", type=click.IntRange(1, 100_000), default=1200, show_default=True, metavar="N", help="How many."
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="The same seed, the same files."
 )
 @options.as_json
 def command(directory: Path, n_images: int, seed: int, *, as_json: bool) -> None:

@@ -12,7 +12,7 @@ import click
 
 from clipsieve._version import __version__
 from clipsieve.cli.command import Group
-from clipsieve.cli.render import print_error
+from clipsieve.cli.render import print_error, print_note
 from clipsieve.errors import ClipsieveError
 
 __all__ = ["group", "main"]
@@ -97,6 +97,9 @@ def run(args: Sequence[str] | None = None) -> int:
 
 
 def _bad_usage(error: click.ClickException) -> int:
+    if type(error).__name__ == "NoArgsIsHelpError":  # by name: click 8.1 has no such class
+        print_note(error.format_message())
+        return error.exit_code
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "clipsieve"
     message = error.format_message().rstrip(".")

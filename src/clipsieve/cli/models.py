@@ -54,7 +54,7 @@ def list_(*, as_json: bool) -> None:
                 e.name,
                 str(e.embedding_dim),
                 str(e.size_px),
-                f"{e.n_parameters_m:g} M",
+                f"{e.n_parameters_m:,g} M",
                 "yes" if e.is_local else "no",
                 e.licence,
             )
@@ -100,6 +100,7 @@ def fetch(model: str, revision: str | None, *, as_json: bool) -> None:
 
 @command.command(
     name="export",
+    short_help="Convert a model of transformers to an ONNX model folder.",
     examples=[
         "clipsieve models export openai/clip-vit-base-patch32 models/vit-b-32",
         "clipsieve models export checkpoints/mine models/mine --json",

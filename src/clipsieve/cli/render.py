@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["count", "emit_json", "percent", "print_error", "print_note", "print_table", "rate", "seconds"]
+__all__ = ["count", "emit_json", "percent", "print_error", "print_note", "print_table", "print_text", "rate", "seconds"]
 
 
 def _console(*, stderr: bool) -> Console:
@@ -50,7 +50,9 @@ def print_table(columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]
         table.add_row(*(Text(cell) for cell in row))
     console = _console(stderr=False)
     console.soft_wrap = False
-    console.print(table)
+    with console.capture() as captured:
+        console.print(table)
+    print_text("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def print_text(text: str = "") -> None:

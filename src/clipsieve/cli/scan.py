@@ -32,15 +32,28 @@ __all__ = ["command"]
 @options.device
 @options.precision
 @click.option(
-    "--batch-size", type=click.IntRange(1, 4096), default=32, show_default=True, help="Images per encoder call."
+    "--batch-size",
+    type=click.IntRange(1, 4096),
+    metavar="N",
+    default=32,
+    show_default=True,
+    help="Images per encoder call.",
 )
-@click.option("--workers", type=click.IntRange(1, 512), help="Decoding processes.  [default: one for each core]")
 @click.option(
-    "--part-size", type=click.IntRange(1, 1_000_000), default=1000, show_default=True, help="Images per stored part."
+    "--workers", type=click.IntRange(1, 512), metavar="N", help="Decoding processes.  [default: one for each core]"
+)
+@click.option(
+    "--part-size",
+    type=click.IntRange(1, 1_000_000),
+    metavar="N",
+    default=1000,
+    show_default=True,
+    help="Images per stored part.",
 )
 @click.option(
     "--max-pixels",
     type=click.IntRange(1),
+    metavar="N",
     default=178_000_000,
     show_default=True,
     help="Larger images are not decoded.",
@@ -85,8 +98,9 @@ def command(
     if as_json:
         render.emit_json(asdict(report))
         return
-    speed = f", {render.rate(report.n_new, report.elapsed_s)}" if report.n_new else ""
-    render.print_text(
-        f"scanned {report.n_scanned:,} of {render.count(report.n_listed, 'image')} into {run}: {report.n_failed:,} failed, "
-        f"{report.n_new:,} new in {render.seconds(report.elapsed_s)}{speed}"
-    )
+    done = "nothing new"
+    if report.n_new:
+        rate = render.rate(report.n_new, report.elapsed_s)
+        done = f"{report.n_new:,} new in {render.seconds(report.elapsed_s)}, {rate}"
+    scanned = f"scanned {report.n_scanned:,} of {render.count(report.n_listed, 'image')} into {run}"
+    render.print_text(f"{scanned}: {report.n_failed:,} failed, {done}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,19 +24,21 @@ FAILURES_SHOWN = 6
 )
 @options.run_argument
 @click.option("-c", "--classifier", "name", metavar="NAME", help="Whose scores.  [default: the only ones there are]")
-@click.option("--top", type=click.IntRange(0), default=10, show_default=True, help="How many classes to show.")
+@click.option(
+    "--top", type=click.IntRange(0), default=10, show_default=True, metavar="N", help="How many classes to show."
+)
 @options.as_json
 def command(run: Path, name: str | None, top: int, *, as_json: bool) -> None:
     """Sum up a run: scanned, failed, flagged.
 
-    Classes are ordered by the lower end of the 95 % interval of their flagged share, so that a class of three images
-    does not top the list by luck.
+    Classes are ordered by `at least`, the lower end of the 95 % interval of their flagged share, so that a class of
+    three images does not top the list by luck.
     """
     from clipsieve.store import Run
 
     summary = summarize(Run.open(run), name)
     if as_json:
-        render.emit_json(asdict(summary))
+        render.emit_json(asdict(summary) | {"failures": dict(summary.failures)})
         return
     for line in _facts(summary):
         render.print_text(line)
@@ -57,6 +60,8 @@ def _facts(summary: Summary) -> list[str]:
         f"scanned   {summary.n_scanned:,} of {render.count(summary.n_listed, 'image')}{speed}",
         f"failed    {summary.n_failed:,}{_reasons(summary)}",
     ]
+    if summary.n_ignored:
+        lines.append(f"ignored   {render.count(summary.n_ignored, 'other file')}")
     if summary.n_flagged is not None:
         share = render.percent(summary.n_flagged / max(summary.n_scanned, 1))
         rule = f"probability of unwanted >= {summary.threshold:g}"
@@ -70,9 +75,16 @@ def _reasons(summary: Summary) -> str:
 
 
 def _show_classes(summary: Summary, top: int) -> None:
-    columns = [("most flagged classes", "left"), ("flagged", "right"), ("of", "right"), ("share", "right")]
+    columns = [
+        ("most flagged classes", "left"),
+        ("flagged", "right"),
+        ("of", "right"),
+        ("share", "right"),
+        ("at least", "right"),
+    ]
     rows = [
-        (c.label, f"{c.n_flagged:,}", f"{c.n_scored:,}", render.percent(c.flagged_share)) for c in summary.classes[:top]
+        (c.label, f"{c.n_flagged:,}", f"{c.n_scored:,}", render.percent(c.flagged_share), render.percent(c.rank))
+        for c in summary.classes[:top]
     ]
     render.print_table(columns, rows)
     if len(summary.classes) > top:
@@ -81,11 +93,13 @@ def _show_classes(summary: Summary, top: int) -> None:
 
 def _next_steps(summary: Summary, run: Path) -> list[str]:
     lines = [f"results   {run}/images/*.parquet"]
+    typed = shlex.quote(str(run))
     if summary.classifier is None:
-        return [*lines, f"next      clipsieve score {run} -c positive-negative"]
+        return [*lines, f"next      clipsieve score {typed} -c positive-negative"]
+    other = "positive-negative" if summary.classifier == "offensive" else "offensive"
     return [
         f"{lines[0]}, {run}/scores/{summary.classifier}/*.parquet",
-        f"next      ask in other words: clipsieve score {run} -c offensive",
+        f"next      ask in other words: clipsieve score {typed} -c {other}",
         "          ask in your own: clipsieve prompts show positive-negative > mine.toml",
         "          a flag is a question to a person, and an unflagged image may still offend",
     ]

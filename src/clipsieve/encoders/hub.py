@@ -204,6 +204,8 @@ def explain(error: Exception, repo: str, revision: str) -> ModelError:
     """Return which of our errors a failure of the hub's client means."""
     from huggingface_hub import constants, errors
 
+    if isinstance(error, (ValueError, errors.LocalEntryNotFoundError)) and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # the client wraps what it met before a download
     if isinstance(error, errors.GatedRepoError):
         return HubError(
             f"the hub's `{repo}` asks for a licence to be accepted",

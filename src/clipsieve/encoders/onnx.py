@@ -90,7 +90,6 @@ def _open_session(path: Path, threads: int, device: str) -> InferenceSession:
     settings.log_severity_level = 3  # errors only: the runtime's warnings are about its own choices
     providers = ["CPUExecutionProvider"]
     if device.startswith("cuda"):
-        _require_cuda(ort.get_available_providers(), device)
         number = int(device.partition(":")[2] or 0)
         providers = [("CUDAExecutionProvider", {"device_id": number}), "CPUExecutionProvider"]  # type: ignore[list-item]
     try:
@@ -103,7 +102,10 @@ def _open_session(path: Path, threads: int, device: str) -> InferenceSession:
         ) from error
 
 
-def _require_cuda(available: Sequence[str], device: str) -> None:
+def _require_cuda(device: str) -> None:
+    import onnxruntime as ort
+
+    available = ort.get_available_providers()
     if "CUDAExecutionProvider" not in available:
         raise UsageError(
             f"ONNX Runtime cannot use `{device}` here",
@@ -147,6 +149,8 @@ class OnnxEncoder(Encoder):
         self._location = location
         self._threads = threads or len(os.sched_getaffinity(0))
         self._device = device
+        if device.startswith("cuda"):
+            _require_cuda(device)
 
     @cached_property
     def identity(self) -> EncoderIdentity:

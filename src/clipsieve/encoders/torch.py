@@ -126,7 +126,7 @@ class TorchEncoder(Encoder):
         if len(pixels) == 0:
             return np.zeros((0, self.folder.embedding_dim), dtype=np.float32)
         with torch.inference_mode():
-            on_device = torch.tensor(pixels, device=self._device)
+            on_device = torch.tensor(np.ascontiguousarray(pixels), device=self._device)
             return _unit(image_features(self._model, self._normalize(on_device)))
 
     def _normalize(self, pixels: torch.Tensor) -> torch.Tensor:

@@ -40,7 +40,7 @@ class DecodeLimits:
 
 
 def decode(ref: ImageRef, limits: DecodeLimits) -> DecodedImage | FailedImage:
-    """Decode one image as the reference recipes do: first frame, `convert("RGB")`, no EXIF turn.
+    """Decode one image as the reference recipes do: first frame, RGB, transparency on white, no EXIF turn.
 
     Parameters
     ----------
@@ -78,10 +78,18 @@ def _decode(ref: ImageRef, content: bytes, facts: FileFacts, limits: DecodeLimit
             detail = f"{image.width} x {image.height} pixels, allowed {limits.max_pixels:,}"
             return FailedImage(ref, facts, Failure(FailureStep.DECODE, FailureCode.TOO_MANY_PIXELS, detail))
         try:
-            pixels = np.asarray(image.convert("RGB"))
+            pixels = np.asarray(_to_rgb(image))
         except Exception as error:  # noqa: BLE001 - as above, and now the size and format are known
             return FailedImage(ref, facts, explain(error))
     return DecodedImage(ref, facts, pixels)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Convert as transformers' image processors do: what is transparent lies on white."""
+    if "A" not in image.getbands() and image.info.get("transparency") is None:
+        return image.convert("RGB")
+    layer = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), layer).convert("RGB")
 
 
 def explain(error: Exception) -> Failure:

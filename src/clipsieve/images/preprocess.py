@@ -50,11 +50,21 @@ def _shortest(image: Image.Image, recipe: Preprocessing) -> Image.Image:
     width, height = (size, scaled) if image.width <= image.height else (scaled, size)
     left, top = (width - size) // 2, (height - size) // 2
     if long > MAX_WHOLE_ASPECT * short:
-        x, y = image.width / width, image.height / height
-        box = (left * x, top * y, (left + size) * x, (top + size) * y)
-        return image.resize((size, size), FILTERS[recipe.interpolation], box=box)
+        return _resize_kept_part(image, (width, height), (left, top), recipe)
     resized = image.resize((width, height), FILTERS[recipe.interpolation])
     return resized.crop((left, top, left + size, top + size))
+
+
+def _resize_kept_part(
+    image: Image.Image, whole: tuple[int, int], corner: tuple[int, int], recipe: Preprocessing
+) -> Image.Image:
+    """Return what a resize to `whole` and a crop at `corner` would give, without making the whole."""
+    size, resampling = recipe.size_px, FILTERS[recipe.interpolation]
+    x, y = image.width / whole[0], image.height / whole[1]
+    left, top = corner
+    # Columns first, rows second, each in a call of its own: Pillow's own order, and with the same roundings in between.
+    columns = image.resize((size, image.height), resampling, box=(left * x, 0, (left + size) * x, image.height))
+    return columns.resize((size, size), resampling, box=(0, top * y, size, (top + size) * y))
 
 
 def _squash(image: Image.Image, recipe: Preprocessing) -> Image.Image:
