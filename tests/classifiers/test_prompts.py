@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from clipsieve.classifiers import (
     builtin_prompt_sets,
     load_prompt_set,
 )
+from clipsieve.classifiers.prompt_files import parse_prompt_set
 from clipsieve.errors import EmbeddingError
 from clipsieve.types import EncoderIdentity, Preprocessing
 
@@ -161,3 +163,23 @@ def test_the_offensive_set_covers_the_definition():
         "menacing",
     ):
         assert kind in said
+
+
+# The documentation
+
+GUIDE = Path(__file__).parents[2] / "docs/guides/prompts.md"
+
+
+def test_the_file_in_the_guide_is_a_prompt_set():
+    (text,) = re.findall(r"```toml\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    found = parse_prompt_set(text, where="the guide", name="guide")
+    assert [c.name for c in found.classes] == ["peaceful", "menacing"]
+
+
+def test_the_guide_describes_every_key():
+    keys = set(
+        re.findall(r"`([a-z.]+)`", "".join(re.findall(r"^\| (`[^|]*) \|", GUIDE.read_text("utf-8"), re.MULTILINE)))
+    )
+    assert keys == {
+        "name", "description", "source", "templates", "classes", "classes.name", "classes.prompts", "classes.unwanted",
+    }  # fmt: skip

@@ -1,7 +1,5 @@
 """Cosine, softmax and zero-shot probabilities, against arithmetic written out in float64."""
 
-import inspect
-
 import numpy as np
 import pytest
 from hypothesis import given, settings

@@ -6,8 +6,10 @@ import os
 import pickle
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
@@ -113,8 +115,11 @@ def scanned(tmp_path_factory):
 @pytest.fixture
 def work(scanned, tmp_path):
     """Copy the scanned data set, for tests that write."""
-    shutil.copytree(scanned.path, tmp_path / "work")
-    return Workplace(tmp_path / "work")
+    copy = tmp_path / "work"
+    shutil.copytree(scanned.path, copy)
+    manifest = copy / "run/run.json"
+    manifest.write_text(manifest.read_text().replace(str(scanned.path), str(copy)))
+    return Workplace(copy)
 
 
 @pytest.fixture
@@ -319,7 +324,8 @@ def test_progress_goes_to_stderr_and_only_where_somebody_looks(empty, scanned):
     assert process.returncode == 0
     assert json.loads(out)["n_scanned"] == N_IMAGES
     assert b"scanning" in shown
-    assert b"63/63" in shown
+    assert b"/63" in shown
+    assert b"images/s" in shown or b"--:--" in shown
 
 
 # How it ends
@@ -378,6 +384,36 @@ def test_no_colour_where_none_is_wanted(scanned, environment):
         assert "\x1b[3" not in done.out + done.err
 
 
+def test_ctrl_c_ends_a_scan_in_words_and_the_same_command_goes_on(empty):
+    (empty.path / "photos").mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (1500, 2000, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(empty.path / "photos/0.jpg")
+    for i in range(1, 60):
+        os.link(empty.path / "photos/0.jpg", empty.path / f"photos/{i}.jpg")
+    scan = ["scan", "photos", "-o", "run", "--part-size", "2", "--workers", "2"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "clipsieve", *scan],
+        cwd=empty.path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        while not (empty.path / "run/images/part-00001.parquet").exists():
+            assert process.poll() is None
+            time.sleep(0.005)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (130, "")
+    assert err.lstrip("\n") == "error: interrupted\n\nhint: the same command again goes on where this one stopped\n"
+    kept = {name: mark for name, mark in empty.listing().items() if name.startswith("run/images/part-")}
+    assert 2 <= len(kept) < 30
+    assert "scanned 60 of 60 images" in empty.succeed(*scan)
+    after = empty.listing()
+    assert {name: after[name] for name in kept} == kept
+    assert not [name for name in after if name.endswith(".tmp")]
+
+
 # Bad input
 
 
@@ -403,7 +439,7 @@ def clutter(empty):
         ("texts", "holds no images"),
         ("file", "`file` is not a folder"),
         ("good/one.png", "`good/one.png` is not a folder"),
-        ("", "no folder"),
+        ("", "there is no folder ``"),
     ],
 )
 def test_a_source_that_is_none_is_named_and_no_run_begins(clutter, source, words):
@@ -467,7 +503,6 @@ def cut(path: Path) -> None:
         (Path.unlink, "visual/preprocess_cfg.json"),
         (Path.unlink, "config.json"),
         (cut, "visual/model.onnx"),
-        (cut, "textual/tokenizer.json"),
         (cut, "visual/preprocess_cfg.json"),
         (cut, "config.json"),
         (lambda path: path.write_text("{}"), "config.json"),
@@ -481,6 +516,14 @@ def test_a_broken_model_folder_is_named(clutter, spoil, name):
     message = clutter.fail("scan", "good", "-o", "run", "--model", "./model")
     assert "model" in message.splitlines()[0]
     assert Path(name).name in message or "settings" in message
+
+
+def test_a_broken_tokenizer_is_named_when_words_are_asked_for(work):
+    model = copy_of_the_model(work)
+    cut(model / "textual/tokenizer.json")
+    message = work.fail("score", "run", "-c", "offensive", "--model", "./model")
+    assert "tokenizer.json" in message
+    assert work.type("summary", "run").status == 0
 
 
 @pytest.mark.parametrize(

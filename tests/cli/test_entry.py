@@ -116,7 +116,8 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("elapsed_s", "words"), [(0.04, "0.0 s"), (9.96, "10.0 s"), (42.4, "42 s"), (185, "3 min 5 s"), (7800, "2 h 10 min")]
+    ("elapsed_s", "words"),
+    [(0.04, "0.0 s"), (9.96, "10.0 s"), (42.4, "42 s"), (185, "3 min 5 s"), (7800, "2 h 10 min")],
 )
 def test_durations_read_like_speech(elapsed_s: float, words: str) -> None:
     assert render.seconds(elapsed_s) == words

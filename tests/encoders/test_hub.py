@@ -311,7 +311,10 @@ def test_a_hub_that_fails_in_the_middle_ends_in_words_and_soon(hub: Hub, machine
 def test_a_hub_that_falls_silent_in_the_middle_ends_in_words_and_soon(hub: Hub, machine: Machine, method: str) -> None:
     hub.hangs_at = f"{method} /{REPO}/resolve/{FIRST}/visual/model.onnx"
     begin = time.monotonic()
-    refused(machine.run("models", "fetch", REPO), f"`{REPO}`", "imed out" if method == "HEAD" else "pictogram")
+    done = machine.run("models", "fetch", REPO)  # the client asks for the rest of a file a few times, and says so
+    assert done.returncode == 1
+    assert "imed out" in done.stderr
+    assert "Traceback" not in done.stderr
     assert time.monotonic() - begin < 90
     assert machine.installed() == []
 

@@ -144,5 +144,5 @@ def test_usage_errors(tmp_path):
     folder = str(make_onnx_folder(tmp_path / "m"))
     with pytest.raises(UsageError, match="fp16"):
         load_encoder(folder, precision="fp16")
-    with load_encoder(folder, device="cuda") as encoder, pytest.raises(UsageError, match="cuda"):
-        encoder.encode_images(PIXELS)
+    with pytest.raises(UsageError, match="cuda"):
+        load_encoder(folder, device="cuda")

@@ -1,141 +1,117 @@
-"""Our two backends against transformers' own CLIPModel, on random weights large enough to tell inputs apart."""
+"""Our two backends against transformers' own CLIPModel, processor and tokenizer, on random weights of the true ViT-B/32."""
 
+import dataclasses
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
+from model_folders import END, START, clip_tokenizer, spread_weights
+from odd_inputs import TEXTS, closest, cosines, odd_images, our_pixels
 from PIL import Image
 
-from clipsieve.encoders import export_model, load_encoder
-from clipsieve.errors import ModelError
-from clipsieve.images import DecodeLimits, decode, fit_to_recipe
-from clipsieve.types import DecodedImage, ImageRef
+from clipsieve.encoders import Encoder, export_model, load_encoder
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
-ODD = [
-    *("", " ", "a  b   c", "ÀÉÎ e\u0301", "日本語", "שלום עולם", "😀👩‍👩‍👧", "a\tb\nc\x00d\x1f", "&lt;b&gt; &amp;"),
-    *(
-        "x" * 900,
-        "MiXeD CaSe",
-        "don't we'll",
-        "3.14159 1,000",
-        "<|endoftext|> a",
-        "\u200bzero\ufeffwidth",
-        "ﬁ ½ Ⅷ",
-        "İstanbul ß",
-    ),
-]
-TEXTS = [
-    f"{text}{suffix}"
-    for text in ODD
-    for suffix in ("", " a", " 7", " 你好", "!?", " É", "...", " &#39;", "\n", " ab", "_", "'s")
-]
+ENOUGH = 0.9999
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
-    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from tokenizers import processors
     from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
     path = tmp_path_factory.mktemp("clip")
-    bpe = Tokenizer(models.BPE(continuing_subword_prefix="", end_of_word_suffix="</w>", unk_token="<|endoftext|>"))
-    bpe.normalizer = normalizers.Sequence(
-        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
-    )
-    words = Regex(r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+")
-    bpe.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(words, "removed", invert=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
-    bpe.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=900, special_tokens=["<|startoftext|>", "<|endoftext|>"], end_of_word_suffix="</w>",
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False,
-    )  # fmt: skip
-    bpe.train_from_iterator(TEXTS, trainer)
-    start, end = (bpe.token_to_id(token) for token in ("<|startoftext|>", "<|endoftext|>"))
-    bpe.post_processor = processors.RobertaProcessing(
-        ("<|endoftext|>", end), ("<|startoftext|>", start), trim_offsets=False, add_prefix_space=False
+    tokenizer = clip_tokenizer(TEXTS)
+    start, end = (tokenizer.token_to_id(token) for token in (START, END))
+    tokenizer.post_processor = processors.RobertaProcessing(
+        (END, end), (START, start), trim_offsets=False, add_prefix_space=False
     )
     CLIPTokenizer(
-        tokenizer_object=bpe, bos_token="<|startoftext|>", eos_token="<|endoftext|>", unk_token="<|endoftext|>",
-        pad_token="<|endoftext|>", model_max_length=77,
-    ).save_pretrained(path)  # fmt: skip
-    text = {"num_hidden_layers": 2, "vocab_size": 1000, "eos_token_id": end, "bos_token_id": start, "pad_token_id": end}
-    config = CLIPConfig(text_config=text, vision_config={"num_hidden_layers": 3}, initializer_factor=3.0)
+        tokenizer_object=tokenizer, bos_token=START, eos_token=END, unk_token=END, pad_token=END, model_max_length=77
+    ).save_pretrained(path)
+    text = {"vocab_size": tokenizer.get_vocab_size(), "eos_token_id": end, "bos_token_id": start, "pad_token_id": end}
     torch.manual_seed(0)
-    CLIPModel(config).save_pretrained(path)
+    model = CLIPModel(CLIPConfig(text_config=text))  # all else as in openai/clip-vit-base-patch32
+    assert model.vision_model.config.num_hidden_layers == model.text_model.config.num_hidden_layers == 12
+    spread_weights(model)
+    model.save_pretrained(path)
     CLIPImageProcessorPil().save_pretrained(path)
     return path
 
 
 @pytest.fixture(scope="module")
-def exported(folder, tmp_path_factory):
+def exported(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     destination = tmp_path_factory.mktemp("onnx") / "model"
-    info = export_model(str(folder), destination)
-    assert set(info.files) >= {"visual/model.onnx", "textual/model.onnx", "textual/tokenizer.json"}
+    export_model(str(folder), destination)
     return destination
 
 
-def draw() -> list[bytes]:
-    """Return encoded images of every odd kind."""
-    rng = np.random.default_rng(5)
-    rgb = [Image.fromarray(rng.integers(0, 256, (h, w, 3), dtype=np.uint8)) for w, h in ((1, 1), (2, 3), (333, 250))]
-    base = Image.linear_gradient("L").resize((320, 200))
-    turned = base.rotate(180)
-    layered = [Image.merge("LA", [base, turned]), Image.merge("RGBA", [base, base.rotate(90), turned, base])]
-    deep = Image.fromarray(rng.integers(0, 65536, (90, 70), dtype=np.uint16))
-    pngs = [*rgb, base, base.convert("1"), *layered, rgb[2].convert("P"), deep]
-    cmyk = Image.merge("CMYK", [base, turned, base, base.rotate(90)])
-    return [
-        *(encoded(image, "PNG") for image in pngs),
-        encoded(rgb[2].convert("P"), "GIF", transparency=3),
-        encoded(cmyk, "JPEG"),
-    ]
+@pytest.fixture(scope="module", params=["onnx", "torch"])
+def encoder(request, folder: Path, exported: Path) -> Encoder:
+    return load_encoder(str(exported if request.param == "onnx" else folder), device="cpu", threads=2)
 
 
-def encoded(image: Image.Image, file_format: str, **options: int) -> bytes:
-    file = io.BytesIO()
-    image.save(file, file_format, **options)
-    return file.getvalue()
-
-
-def decoded(content: bytes) -> np.ndarray:
-    image = decode(ImageRef("x", "x", None, None, content), DecodeLimits())
-    assert isinstance(image, DecodedImage)
-    return image.pixels
-
-
-def cosines(one, other):
-    one, other = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (one, other))
-    return (one * other).sum(axis=1)
-
-
-@pytest.mark.parametrize("backend", ["onnx", "torch"])
-def test_images_and_texts(folder, exported, backend):
+@pytest.fixture(scope="module")
+def theirs(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the features of images and texts, and the token ids, as transformers itself computes them."""
     import torch
-    from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
+    from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
 
     model, processor = CLIPModel.from_pretrained(folder).eval(), CLIPImageProcessorPil.from_pretrained(folder)
-    tokenizer = CLIPTokenizer.from_pretrained(folder)
-    encoder = load_encoder(str(exported if backend == "onnx" else folder), device="cpu", threads=2)
-    theirs = [Image.open(io.BytesIO(content)) for content in draw()]
+    images = [Image.open(io.BytesIO(content)) for content in odd_images().values()]
+    tokens = AutoTokenizer.from_pretrained(folder)(TEXTS, padding="max_length", truncation=True, return_tensors="pt")
     with torch.inference_mode():
-        image = model.get_image_features(**processor(images=theirs, return_tensors="pt")).pooler_output.numpy()
-        ids = tokenizer(TEXTS, padding="max_length", truncation=True, max_length=77, return_tensors="pt").input_ids
-        text = model.get_text_features(input_ids=ids).pooler_output.numpy()
-    recipe = encoder.identity.preprocessing
-    pixels = np.stack([fit_to_recipe(decoded(content), recipe) for content in draw()])
-    ours, ours_text = encoder.encode_images(pixels), encoder.encode_texts(TEXTS)
-    assert cosines(ours[:1], ours[2:3])[0] < 0.99, "the weights tell nothing apart"
-    assert cosines(ours_text[:1], ours_text[14:15])[0] < 0.99
-    assert cosines(ours, image).min() >= 0.9999
-    assert cosines(ours_text, text).min() >= 0.9999
+        image = model.get_image_features(**processor(images=images, return_tensors="pt")).pooler_output
+        text = torch.cat([model.get_text_features(ids).pooler_output for ids in tokens.input_ids.split(64)])
+    return image.numpy(), text.numpy(), tokens.input_ids.numpy()
 
 
-def test_an_export_into_a_full_folder_is_refused(folder, tmp_path):
-    (tmp_path / "mine").write_text("mine")
-    with pytest.raises(ModelError, match="is not empty"):
-        export_model(str(folder), tmp_path)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["mine"]
+def test_the_weights_tell_inputs_apart(theirs):
+    image, text, ids = theirs
+    assert closest(image) < 0.99
+    rows = np.unique(ids, axis=0, return_index=True)[1]
+    assert len(rows) >= 200
+    assert np.median(text[rows] @ text[rows].T / np.outer(*[np.linalg.norm(text[rows], axis=1)] * 2)) < 0.99
+
+
+def test_images(encoder, theirs):
+    pixels = np.stack([our_pixels(content, encoder.identity.preprocessing) for content in odd_images().values()])
+    found = dict(zip(odd_images(), cosines(encoder.encode_images(pixels), theirs[0]), strict=True))
+    print(f"worst of {len(found)} images: {min(found.values()):.7f}")
+    assert {name: value for name, value in found.items() if not value >= ENOUGH} == {}
+
+
+def test_texts(encoder, theirs):
+    found = cosines(encoder.encode_texts(TEXTS), theirs[1])
+    print(f"worst of {len(TEXTS)} texts: {found.min():.7f}")
+    assert [text for text, value in zip(TEXTS, found, strict=True) if not value >= ENOUGH] == []
+
+
+def test_token_ids(folder, exported, theirs):
+    from clipsieve.encoders.huggingface import HuggingFaceFolder
+    from clipsieve.encoders.tokenizer import TextTokenizer
+
+    ours = HuggingFaceFolder.open(folder).tokenizer
+    also = TextTokenizer.from_file(exported / "textual/tokenizer.json", 77, END)
+    assert len(TEXTS) >= 200
+    for text, one, other, reference in zip(TEXTS, ours(TEXTS), also(TEXTS), theirs[2], strict=True):
+        assert one.tolist() == other.tolist() == reference.tolist(), ascii(text)
+
+
+@pytest.mark.parametrize("change", [{"interpolation": "nearest"}, {"resize_mode": "squash"}, {"mean": (0.5, 0.4, 0.5)}])
+def test_a_recipe_that_is_slightly_wrong_would_be_noticed(folder, theirs, change):
+    from clipsieve.encoders.torch import TorchEncoder
+
+    encoder = TorchEncoder(folder, name="wrong", location="wrong", device="cpu")
+    recipe = dataclasses.replace(encoder.identity.preprocessing, **change)
+    encoder.folder = dataclasses.replace(encoder.folder, recipe=recipe)
+    first = dict(list(odd_images().items())[2:6])  # wide, tall and grey
+    pixels = np.stack([our_pixels(content, recipe) for content in first.values()])
+    assert cosines(encoder.encode_images(pixels), theirs[0][2:6]).min() < ENOUGH
+
+
+def test_the_logit_scale_is_theirs(encoder):
+    assert encoder.logit_scale == pytest.approx(np.exp(2.6592), rel=1e-5)

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
@@ -18,7 +20,7 @@ CONTENT = b"GIF89a, as far as a listing can tell"
 
 def fill(root: Path, *names: str | bytes) -> FolderSource:
     for name in names:
-        path = Path(os.fsdecode(os.path.join(os.fsencode(root), os.fsencode(name))))
+        path = Path(os.fsdecode(os.fsencode(root) + b"/" + os.fsencode(name)))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(CONTENT)
     return FolderSource(root)
@@ -42,7 +44,9 @@ def test_the_label_is_the_first_folder_as_in_imagefolder(tmp_path):
     assert labels == {"top.png": None, "cat/1.png": "cat", "cat/young/2.png": "cat"}
 
 
-@pytest.mark.parametrize("name", ["a b.png", "a\nb.png", "quote\"'.png", "100%.png", "%41.png", "日本.png", "-o.png", "#?.png"])
+@pytest.mark.parametrize(
+    "name", ["a b.png", "a\nb.png", "quote\"'.png", "100%.png", "%41.png", "日本.png", "-o.png", "#?.png"]
+)
 def test_odd_names_survive_in_id_and_uri(tmp_path, name):
     (ref,) = refs(fill(tmp_path, name))
     assert ref.content == CONTENT
@@ -148,7 +152,7 @@ from pathlib import Path
 from clipsieve.errors import SourceError
 from clipsieve.sources import open_source
 if os.geteuid() == 0:
-    os.setgid(65534); os.setuid(65534)
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
 try:
     source = open_source(Path(sys.argv[1]))
     for ref in source.read(source.plan(10).shards[0]):
@@ -158,46 +162,52 @@ except SourceError as error:
 """
 
 
-def as_nobody(root: Path) -> str:
-    """Read a folder in a process without root's rights, from which no file can be hidden."""
-    for folder in [root, *root.parents][:3]:
-        folder.chmod(0o755)
-    done = subprocess.run([sys.executable, "-c", UNPRIVILEGED, str(root)], capture_output=True, text=True, check=False)
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder that every user may enter: pytest's own are the owner's alone."""
+    with tempfile.TemporaryDirectory(prefix="clipsieve-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+        for path in Path(name).iterdir():
+            path.chmod(0o755)
+
+
+def as_nobody(folder: Path) -> str:
+    """Read a folder in a process without root's rights, from which nothing can be locked."""
+    done = subprocess.run([sys.executable, "-c", UNPRIVILEGED, str(folder)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def test_an_unreadable_file_is_a_failure(tmp_path):
-    root = tmp_path / "root"
-    fill(root, "a.png", "b.png")
-    (root / "b.png").chmod(0)
-    assert as_nobody(root).splitlines() == [f"a.png {len(CONTENT)}", "b.png not_permitted"]
+def test_an_unreadable_file_is_a_failure(public):
+    fill(public, "a.png", "b.png")
+    (public / "b.png").chmod(0)
+    assert as_nobody(public).splitlines() == [f"a.png {len(CONTENT)}", "b.png not_permitted"]
 
 
-def test_an_unreadable_folder_is_an_error_that_names_it(tmp_path):
-    root = tmp_path / "root"
-    fill(root, "a.png", "locked/b.png")
-    (root / "locked").chmod(0)
-    assert as_nobody(root).startswith("SourceError cannot list the folder") and "locked" in as_nobody(root)
+def test_an_unreadable_folder_is_an_error_that_names_it(public):
+    fill(public, "a.png", "locked/b.png")
+    (public / "locked").chmod(0)
+    assert as_nobody(public).startswith(f"SourceError cannot list the folder `{public}/locked`: Permission denied")
 
 
-def test_a_folder_below_an_unreadable_one_is_an_error(tmp_path):
-    root = tmp_path / "root"
-    fill(root / "inner", "a.png")
-    root.chmod(0o755)
-    (root / "inner").chmod(0o755)
-    tmp_path.chmod(0o755)
-    root.chmod(0)
-    done = subprocess.run(
-        [sys.executable, "-c", UNPRIVILEGED, str(root / "inner")], capture_output=True, text=True, check=False
-    )
-    root.chmod(0o755)
-    assert done.stdout.startswith("SourceError"), done.stderr
+def test_a_folder_below_an_unreadable_one_is_an_error(public):
+    fill(public, "locked/inner/b.png")
+    (public / "locked").chmod(0)
+    said = as_nobody(public / "locked" / "inner")
+    assert said.startswith(f"SourceError cannot open the folder `{public}/locked/inner`: Permission denied")
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "nul\0"], ids=["too long", "with a nul"])
+def test_a_name_that_no_folder_can_have_is_an_error(name):
+    with pytest.raises(SourceError, match="cannot open the folder"):
+        open_source(name)
 
 
 def test_errors_say_what_lies_there(tmp_path):
-    with pytest.raises(SourceError, match="there is no folder"):
-        open_source(tmp_path / "nowhere")
+    for nowhere in (tmp_path / "nowhere", ""):
+        with pytest.raises(SourceError, match="there is no folder"):
+            open_source(nowhere)
     with pytest.raises(SourceError, match="is empty"):
         open_source(tmp_path).plan(10)
     for name in ("a.txt", "b.txt", "c.json"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -63,7 +64,8 @@ def save_classifier(classifier: SoftPrompts | ZeroShot, path: str | Path) -> Non
 
     path = Path(path)
     facts = {**describe_classifier(classifier), "clipsieve_version": __version__}
-    content = save({"class_embeddings": classifier.class_embeddings}, metadata={KEY: json.dumps(facts, sort_keys=True)})
+    rows = np.ascontiguousarray(classifier.class_embeddings)  # safetensors writes the memory as it lies
+    content = save({"class_embeddings": rows}, metadata={KEY: json.dumps(facts, sort_keys=True)})
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -72,7 +74,8 @@ def save_classifier(classifier: SoftPrompts | ZeroShot, path: str | Path) -> Non
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise ClassifierFileError(f"cannot write `{path}`: {error.strerror}", state="nothing was written") from error
 
 
@@ -108,7 +111,7 @@ def load_classifier(path: str | Path) -> SoftPrompts | ZeroShot:
         )
     except ClipsieveError as error:
         raise _malformed(path, error.what) from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise _malformed(path, f"{type(error).__name__}: {error}") from error
 
 
@@ -123,6 +126,8 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         raise _malformed(path, str(error)) from error
     except KeyError as error:
         raise _malformed(path, "arrays without their description") from error
+    except (TypeError, AttributeError) as error:  # bfloat16 and the like
+        raise _malformed(path, f"numbers of a kind that numpy does not have: {error}") from error
     except (ValueError, RecursionError) as error:
         raise _malformed(path, f"a description that is not JSON: {error}") from error
     if not isinstance(facts, dict):

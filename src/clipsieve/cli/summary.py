@@ -101,5 +101,5 @@ def _next_steps(summary: Summary, run: Path) -> list[str]:
         f"{lines[0]}, {run}/scores/{summary.classifier}/*.parquet",
         f"next      ask in other words: clipsieve score {typed} -c {other}",
         "          ask in your own: clipsieve prompts show positive-negative > mine.toml",
-        "          a flag is a question to a person, and an unflagged image may still offend",
+        "          a flag asks a person to look; an image without one may still offend",
     ]

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from typing import Any
 from clipsieve.errors import ModelFileError
 from clipsieve.types import Preprocessing
 
-__all__ = ["GRAPHS", "ModelFolder", "hash_file", "hash_files", "read_json"]
+__all__ = ["GRAPHS", "ModelFolder", "hash_file", "hash_files", "read_channels", "read_json"]
 
 GRAPHS = ("visual/model.onnx", "textual/model.onnx")
 _NOT_WEIGHTS = {".json", ".txt", ".md"}  # what lies beside the graphs and holds no weights
@@ -106,7 +107,7 @@ class ModelFolder:
             path=path,
             embedding_dim=_positive(int(config["embed_dim"])),
             context_length=_positive(int(text.get("context_length", 77))),
-            logit_scale=float(config.get("logit_scale", 100.0)),
+            logit_scale=_scale(float(config.get("logit_scale", 100.0))),
             recipe=_recipe(recipe),
             pad_token=str(pad["content"] if isinstance(pad, dict) else pad),
             clean=_cleaning(kwargs.get("clean")),
@@ -134,24 +135,39 @@ def _positive(number: int) -> int:
     return number
 
 
+def _scale(number: float) -> float:
+    if not 0 < number < math.inf:
+        raise ValueError(f"logit_scale {number} is not positive")
+    return number
+
+
 def _recipe(value: Any) -> Preprocessing:  # noqa: ANN401 - JSON
     size = value["size"]
-    mean, std = (tuple(float(x) for x in value[name]) for name in ("mean", "std"))
+    mean, std = read_channels(value, "mean", "std")
     mode, interpolation = value.get("resize_mode", "shortest"), value.get("interpolation", "bicubic")
-    if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-        raise ValueError("mean and std are not three numbers each")
     if mode not in ("shortest", "squash", "longest") or interpolation not in ("bicubic", "bilinear", "nearest"):
         raise ValueError(f"resize_mode {mode!r} with interpolation {interpolation!r}")
     if isinstance(size, list) and len(set(size)) != 1:
         raise ValueError(f"size {size} is not square")
+    fill_color = int(value.get("fill_color", 0))
+    if not 0 <= fill_color <= 255:
+        raise ValueError(f"fill_color {fill_color} is not within 0-255")
     return Preprocessing(
         size_px=_positive(int(size[0] if isinstance(size, list) else size)),
         resize_mode=mode,
         interpolation=interpolation,
         mean=mean,
         std=std,
-        fill_color=int(value.get("fill_color", 0)),
+        fill_color=fill_color,
     )
+
+
+def read_channels(value: Any, *names: str) -> tuple[tuple[float, float, float], ...]:  # noqa: ANN401 - JSON
+    """Return a recipe's mean and std by their names there; ValueError if they are not three usable numbers each."""
+    mean, std = (tuple(float(x) for x in value[name]) for name in names)
+    if len(mean) != 3 or len(std) != 3 or min(std) <= 0 or not all(map(math.isfinite, (*mean, *std))):
+        raise ValueError(f"{' and '.join(names)} are not three numbers each, the latter positive")
+    return mean, std
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clipsieve.encoders.folder import read_json
+from clipsieve.encoders.folder import read_channels, read_json
 from clipsieve.encoders.tokenizer import TextTokenizer
 from clipsieve.errors import ModelFileError
 from clipsieve.types import Preprocessing
@@ -119,11 +119,11 @@ def _recipe(value: Any) -> Preprocessing:  # noqa: ANN401 - JSON
         mode, side = "squash", int(size["height"])
         if size["width"] != side or value.get("do_center_crop", False):
             raise ValueError(f"a size of {size}, or a crop after it")
-    mean, std = (tuple(float(x) for x in value[name]) for name in ("image_mean", "image_std"))
+    mean, std = read_channels(value, "image_mean", "image_std")
     return Preprocessing(
         size_px=side,
         resize_mode=mode,
         interpolation=RESAMPLING[value.get("resample", 3)],
-        mean=mean,  # type: ignore[arg-type]
-        std=std,  # type: ignore[arg-type]
+        mean=mean,
+        std=std,
     )

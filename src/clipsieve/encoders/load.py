@@ -114,7 +114,7 @@ def _find(model: str) -> _Place:
     if model == EMBEDDED:
         return _Place(pictogram_dir(), EMBEDDED, EMBEDDED)
     known = find_model(model)
-    if known is None and (os.sep in model or Path(model).is_dir()) and not _looks_remote(model):
+    if known is None and model and (os.sep in model or Path(model).is_dir()) and not _looks_remote(model):
         return _find_folder(Path(model))
     repo = known.repo if known and known.repo else model
     if not is_hub_id(repo):

@@ -78,7 +78,14 @@ class _Tower:
         n = len(chunk)
         if self._fixed_batch and n < self._fixed_batch:
             chunk = np.concatenate([chunk, np.repeat(chunk[-1:], self._fixed_batch - n, axis=0)])
-        output: np.ndarray = self._session.run(None, {self._input.name: chunk})[0]
+        try:
+            output: np.ndarray = self._session.run(None, {self._input.name: chunk})[0]
+        except Exception as error:  # again classes of the runtime's own
+            raise ModelFileError(
+                f"the graph `{self._path}` cannot be run on its input",
+                expected=f"{self.dtype} of shape {tuple(self.shape)}, as the folder's other files give it",
+                found=" ".join(str(error).split())[:300],
+            ) from error
         return output[:n].astype(np.float32)
 
 
@@ -87,7 +94,7 @@ def _open_session(path: Path, threads: int, device: str) -> InferenceSession:
 
     settings = ort.SessionOptions()
     settings.intra_op_num_threads = threads
-    settings.log_severity_level = 3  # errors only: the runtime's warnings are about its own choices
+    settings.log_severity_level = 4  # what goes wrong is raised, and said once
     providers = ["CPUExecutionProvider"]
     if device.startswith("cuda"):
         number = int(device.partition(":")[2] or 0)

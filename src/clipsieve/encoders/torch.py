@@ -83,13 +83,22 @@ class TorchEncoder(Encoder):
     def _model(self) -> torch.nn.Module:
         with _quiet():
             try:
-                model = transformers.AutoModel.from_pretrained(
-                    self.folder.path, local_files_only=True, use_safetensors=True, dtype=DTYPES[self._precision]
+                model, report = transformers.AutoModel.from_pretrained(
+                    self.folder.path,
+                    local_files_only=True,
+                    use_safetensors=True,
+                    dtype=DTYPES[self._precision],
+                    output_loading_info=True,
                 )
             except Exception as error:  # transformers raises nearly everything for a damaged file
                 raise ModelFileError(
                     f"cannot load the weights in `{self.folder.path}`", found=" ".join(str(error).split())[:300]
                 ) from error
+        if report["missing_keys"]:  # transformers would go on with random numbers in their place
+            raise ModelFileError(
+                f"the weights in `{self.folder.path}` are not whole",
+                found="without " + ", ".join(sorted(report["missing_keys"])[:5]),
+            )
         loaded: torch.nn.Module = model.eval().requires_grad_(requires_grad=False).to(self._device)
         return loaded
 
@@ -186,6 +195,8 @@ def _choose_device(device: str, precision: str) -> torch.device:
         chosen = torch.device(device)
     except RuntimeError as error:
         raise UsageError(f"there is no device `{device}`", expected="auto, cpu, cuda or cuda:N") from error
+    if chosen.type not in ("cpu", "cuda"):
+        raise UsageError(f"the torch backend does not know the device `{device}`", expected="auto, cpu, cuda or cuda:N")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise UsageError(
             f"there is no device `{device}` here", found=f"{torch.cuda.device_count()} GPUs that torch can use"

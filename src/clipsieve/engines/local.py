@@ -58,8 +58,8 @@ class LocalEngine(Engine):
         while batch := list(itertools.islice(decoded, self.batch_size)):
             images = [image for image in batch if isinstance(image, DecodedImage)]
             embeddings = iter(encoder.encode_images(np.stack([image.pixels for image in images])) if images else ())
+            on_images(len(batch))  # before the rows: whoever took the last row does not come back
             yield from (row if isinstance(row, FailedImage) else _embedded(row, next(embeddings)) for row in batch)
-            on_images(len(batch))
 
 
 def _read_all(source: Source, shards: Iterable[Shard]) -> Iterator[ImageRef]:

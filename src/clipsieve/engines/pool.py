@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from types import TracebackType
@@ -67,7 +67,7 @@ class DecodePool:
         self._timeout_s = limits.max_seconds
         self._closing = False
         self._window = max(window, n_workers)
-        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        self._idle: queue.SimpleQueue[_Worker | None] = queue.SimpleQueue()
         self._threads = ThreadPoolExecutor(n_workers, thread_name_prefix="decode")
         self._workers = [_Worker(self._setup) for _ in range(n_workers)]
         for worker in self._workers:
@@ -87,7 +87,7 @@ class DecodePool:
         bare = replace(ref, content=b"")
         if isinstance(ref.content, Failure):
             return FailedImage(bare, None, ref.content)
-        worker = self._idle.get()
+        worker = self._take()
         try:
             facts, result = unpack_reply(worker.ask(ref.content, self._timeout_s), self._size_px)
         except TimeoutError:
@@ -102,15 +102,26 @@ class DecodePool:
             return FailedImage(bare, facts, result)  # type: ignore[arg-type]
         return DecodedImage(bare, facts, result)
 
+    def _take(self) -> _Worker:
+        """Wait for an idle worker; one that has died while idle, of nothing that an image did, is replaced."""
+        worker = self._idle.get()
+        if worker is None:
+            raise CancelledError  # the pool closes, and nobody waits for this image any more
+        return worker if worker.process.poll() is None else self._renew(worker)
+
+    def _renew(self, worker: _Worker) -> _Worker:
+        worker.end()
+        fresh = _Worker(self._setup)
+        self._workers[self._workers.index(worker)] = fresh
+        return fresh
+
     def _replace(self, worker: _Worker, code: FailureCode, detail: str) -> Failure:
         """End a worker that can no longer be trusted, put a fresh one in its place, and say what happened."""
         status = worker.end()
         if code is FailureCode.DECODER_CRASHED and status < 0:
             detail = f"{detail}: {_signal_name(-status)}"
         if not self._closing:
-            fresh = _Worker(self._setup)
-            self._workers[self._workers.index(worker)] = fresh
-            self._idle.put(fresh)
+            self._idle.put(self._renew(worker))
         return Failure(FailureStep.DECODE, code, detail)
 
     def __enter__(self) -> DecodePool:
@@ -120,9 +131,11 @@ class DecodePool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closing = True
+        self._threads.shutdown(wait=False, cancel_futures=True)  # first: no thread may begin another image
         for worker in self._workers:
             worker.process.kill()  # wakes the thread that waits for it
-        self._threads.shutdown(wait=True, cancel_futures=True)
+            self._idle.put(None)  # wakes the thread that waits for a worker
+        self._threads.shutdown(wait=True)
         for worker in self._workers:
             worker.end()
 

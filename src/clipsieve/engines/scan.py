@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+
 from clipsieve._version import __version__
 from clipsieve.encoders import Encoder
 from clipsieve.engines.base import Engine
@@ -94,7 +96,7 @@ def scan(
     engine = engine or LocalEngine()
     started = time.monotonic()
     plan = source.plan(options.part_size)
-    run = _open_or_create(Path(run_path), _manifest(source, plan, encoder, options))
+    run = _open_or_create(Path(run_path), _manifest(source, plan, encoder, options), encoder)
     tally = _Tally(plan.n_images, options.max_failures, on_progress)
     todo = [shard for shard in plan.shards if not tally.count_if_done(run, shard, encoder)]
     _embed(run, source, todo, encoder, engine, options.limits, tally)
@@ -187,9 +189,11 @@ def _manifest(source: Source, plan: Plan, encoder: Encoder, options: ScanOptions
     )
 
 
-def _open_or_create(path: Path, wanted: RunManifest) -> Run:
+def _open_or_create(path: Path, wanted: RunManifest, encoder: Encoder) -> Run:
     """Return the run to write to, with the plan of today; refuse a folder that is another run."""
     if not (path / "run.json").exists():
+        side = encoder.identity.preprocessing.size_px
+        encoder.encode_images(np.zeros((1, side, side, 3), dtype=np.uint8))  # a damaged model leaves no empty run
         return Run.create(path, wanted)
     found = Run.open(path).manifest
     for what, there, here in _differences(found, wanted):

@@ -45,8 +45,8 @@ class FolderSource(Source):
 
     @property
     def location(self) -> str:
-        """The absolute path of the folder."""
-        return os.fsdecode(self.root)
+        r"""The absolute path of the folder; a byte that is no UTF-8 as `\xNN`, since the run's files are UTF-8."""
+        return _readable(os.fsencode(self.root))
 
     def plan(self, part_size: int) -> Plan:
         """List the folder and cut the listing into shards; see `Source.plan`."""

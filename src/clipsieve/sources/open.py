@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 from clipsieve.errors import SourceError
@@ -24,11 +26,15 @@ def open_source(location: str | Path) -> Source:
     SourceError
         If nothing lies there, or it is no folder.
     """
-    path = Path(location)
-    if not path.exists():
+    try:
+        mode = os.stat(location).st_mode  # noqa: PTH116 - a Path would take an empty name for the folder one is in
+    except (FileNotFoundError, NotADirectoryError):
         raise SourceError(
             f"there is no folder `{location}`", hint="check the spelling; paths are relative to where you are"
-        )
-    if not path.is_dir():
+        ) from None
+    except (OSError, ValueError) as error:
+        words = error.strerror if isinstance(error, OSError) else error
+        raise SourceError(f"cannot open the folder `{location}`: {words}") from error
+    if not stat.S_ISDIR(mode):
         raise SourceError(f"`{location}` is not a folder", expected="a folder of images", found="a file")
-    return FolderSource(path)
+    return FolderSource(Path(location))

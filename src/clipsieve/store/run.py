@@ -73,11 +73,13 @@ class Run:
         path = Path(path)
         if path.exists() and not path.is_dir():
             raise RunConflictError(f"`{path}` is a file", expected="a new folder", state="nothing was written")
-        if path.exists() and any(path.iterdir()):
+        # A process that was killed in its first write leaves the temporary file of `run.json`, and no run.
+        others = [entry for entry in path.iterdir() if entry.name != ".run.json.tmp"] if path.exists() else []
+        if others:
             raise RunConflictError(
                 f"the folder `{path}` holds other files",
                 expected="a new or empty folder, or a run of the same source and encoder",
-                found=f"{sum(1 for _ in path.iterdir()):,} entries and no `run.json`",
+                found=f"{len(others):,} entries and no `run.json`",
                 state="nothing was written",
                 hint="choose another folder with `-o`",
             )

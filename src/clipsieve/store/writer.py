@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable
@@ -40,8 +41,12 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def append_line(path: Path, value: dict[str, Any]) -> None:
-    """Append one JSON object on a line of its own."""
-    with path.open("ab") as file:
+    """Append one JSON object on a line of its own, also after a line that a power failure has cut."""
+    with path.open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
         file.write(json.dumps(value, ensure_ascii=False).encode() + b"\n")
 
 
@@ -56,7 +61,8 @@ def _atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise RunError(
             f"cannot write `{path}`: {error.strerror or error}",
             state="every part that was finished before is whole and kept",
