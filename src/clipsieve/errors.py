@@ -18,6 +18,7 @@
     │   ├── RunNotFoundError          there is no run there
     │   ├── RunConflictError          the folder holds another run, or other files
     │   └── RunCorruptError           a file of the run does not hold what it should
+    ├── EngineError                   the processes that do the work cannot be started
     ├── TooManyFailuresError          more images failed than were allowed (exit status 3)
     └── MissingExtraError             an optional dependency is not installed
 
@@ -33,6 +34,7 @@ __all__ = [
     "ClipsieveError",
     "EmbeddingError",
     "EncoderMismatchError",
+    "EngineError",
     "HubError",
     "MissingExtraError",
     "ModelError",
@@ -172,6 +174,10 @@ class RunConflictError(RunError):
 
 class RunCorruptError(RunError):
     """A file of the run does not hold what it should."""
+
+
+class EngineError(ClipsieveError):
+    """The processes that do the work cannot be started."""
 
 
 class TooManyFailuresError(ClipsieveError):

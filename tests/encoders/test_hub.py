@@ -200,6 +200,8 @@ def test_a_model_is_fetched_once_and_then_needs_no_network(hub: Hub, machine: Ma
     assert info["files"] == {name: hashlib.sha256(content).hexdigest() for name, content in wanted.items()}
     assert not [path for path in hub.asked if "README" in path or "rknn" in path or "armnn" in path]
     base = f"someone--tiny/{FIRST}"
+    folder = machine.home / "clipsieve/models" / base
+    assert folder.stat().st_mode == folder.parent.stat().st_mode, "others on this machine may read it too"
     assert machine.installed() == sorted(["someone--tiny/pin.json", *(f"{base}/{name}" for name in wanted)])
 
     hub.asked.clear()

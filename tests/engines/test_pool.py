@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from clipsieve.engines.pool import DecodePool
+from clipsieve.errors import EngineError
 from clipsieve.images import DecodeLimits
 from clipsieve.types import DecodedImage, FailedImage, Failure, FailureCode, FailureStep, ImageRef, Preprocessing
 
@@ -138,3 +139,10 @@ def test_closing_in_the_middle_ends_every_process_at_once():
             processes = [worker.process for worker in decode._workers]
         assert all(process.returncode is not None for process in processes)
     assert time.monotonic() - started < 20
+
+
+def test_processes_that_cannot_start_are_no_images_fault(tmp_path, monkeypatch):
+    (tmp_path / "numpy.py").write_text("raise SystemExit(7)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with DecodePool(1, RECIPE, DecodeLimits(), window=1) as pool, pytest.raises(EngineError, match="cannot be started"):
+        list(pool.map([ImageRef("a", "a", None, None, b"x")]))

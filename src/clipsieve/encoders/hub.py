@@ -160,21 +160,21 @@ def _download(repo: str, commit: str, siblings: list[RepoSibling], promised: dic
 
     models_dir().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=models_dir(), prefix=".fetch-") as temporary:
+        folder = Path(temporary) / "model"  # with the usual permissions, unlike the temporary folder
         files = {}
         for sibling in siblings:
             name = sibling.rfilename
             try:
                 # Forced, although there is nothing to overwrite: else a failing hub is asked again for minutes.
-                path = Path(hf_hub_download(repo, name, revision=commit, local_dir=temporary, force_download=True))
+                path = Path(hf_hub_download(repo, name, revision=commit, local_dir=folder, force_download=True))
             except Exception as error:
                 raise explain(error, repo, commit) from error
             files[name] = _check(path, sibling, promised.get(name))
-        shutil.rmtree(Path(temporary) / ".cache", ignore_errors=True)
+        shutil.rmtree(folder / ".cache", ignore_errors=True)
         final = repo_dir(repo) / commit
         final.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(final, ignore_errors=True)
-        Path(temporary).rename(final)
-        Path(temporary).mkdir()  # for the context manager to remove
+        folder.rename(final)
     return Pin(repo, commit, files)
 
 

@@ -14,17 +14,22 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from types import TracebackType
 
+from clipsieve.errors import EngineError
 from clipsieve.images import DecodeLimits
-from clipsieve.images.worker import pack_setup, unpack_reply
+from clipsieve.images.worker import READY, max_reply_bytes, pack_setup, unpack_reply
 from clipsieve.types import DecodedImage, FailedImage, Failure, FailureCode, FailureStep, ImageRef, Preprocessing
 
 __all__ = ["DecodePool"]
+
+START_TIMEOUT_S = 60.0
 
 
 class _Worker:
     """One decoding process and the socket to it."""
 
-    def __init__(self, setup: str) -> None:
+    def __init__(self, setup: str, size_px: int) -> None:
+        self._max_reply_bytes = max_reply_bytes(size_px)
+        self._is_ready = False
         ours, theirs = socket.socketpair()
         with theirs:
             # -P: the folder that a person works in may hold anything, a `json.py` too; nothing is imported from it.
@@ -32,12 +37,30 @@ class _Worker:
             self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)  # noqa: S603
         self.connection = Connection(ours.detach())
 
+    def _wait_until_ready(self) -> None:
+        """Wait for the first frame; EngineError if the process cannot start at all, which is no image's fault."""
+        try:
+            if self.connection.poll(START_TIMEOUT_S) and self.connection.recv_bytes(len(READY)) == READY:
+                self._is_ready = True
+                return
+            found = f"no sign of life within {START_TIMEOUT_S:g} s"
+        except (EOFError, OSError):
+            found = f"it ended at once, with status {self.end()}"
+        raise EngineError(
+            "the decoding process cannot be started",
+            found=found,
+            state="finished parts are kept",
+            hint=f"`{sys.executable} -m clipsieve.images.worker` shows why, if it says more than that an argument is missing",
+        )
+
     def ask(self, content: bytes, timeout_s: float) -> bytes:
         """Return the reply; TimeoutError if there is none in time, EOFError or OSError if the process has died."""
+        if not self._is_ready:  # asked for now and not at the start: meanwhile the encoder was loaded
+            self._wait_until_ready()
         self.connection.send_bytes(content)
         if not self.connection.poll(timeout_s):
             raise TimeoutError
-        return self.connection.recv_bytes()
+        return self.connection.recv_bytes(self._max_reply_bytes)
 
     def end(self) -> int:
         """End the process now and return its exit status."""
@@ -69,7 +92,7 @@ class DecodePool:
         self._window = max(window, n_workers)
         self._idle: queue.SimpleQueue[_Worker | None] = queue.SimpleQueue()
         self._threads = ThreadPoolExecutor(n_workers, thread_name_prefix="decode")
-        self._workers = [_Worker(self._setup) for _ in range(n_workers)]
+        self._workers = [_Worker(self._setup, recipe.size_px) for _ in range(n_workers)]
         for worker in self._workers:
             self._idle.put(worker)
 
@@ -111,7 +134,7 @@ class DecodePool:
 
     def _renew(self, worker: _Worker) -> _Worker:
         worker.end()
-        fresh = _Worker(self._setup)
+        fresh = _Worker(self._setup, self._size_px)
         self._workers[self._workers.index(worker)] = fresh
         return fresh
 

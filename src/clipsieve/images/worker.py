@@ -20,9 +20,17 @@ from clipsieve.images.decode import DecodeLimits, decode
 from clipsieve.images.preprocess import fit_to_recipe
 from clipsieve.types import FailedImage, Failure, FailureCode, FailureStep, FileFacts, ImageRef, Preprocessing
 
-__all__ = ["MAX_MEMORY_BYTES", "pack_setup", "unpack_reply"]
+__all__ = ["MAX_MEMORY_BYTES", "READY", "max_reply_bytes", "pack_setup", "unpack_reply"]
+
+READY = b"ready"  # the first frame: everything is imported
+MAX_HEADER_BYTES = 65536
 
 MAX_MEMORY_BYTES = 6 * 1024**3  # room for 178 million RGBA pixels and their conversion
+
+
+def max_reply_bytes(size_px: int) -> int:
+    """Return what no honest reply exceeds."""
+    return MAX_HEADER_BYTES + 3 * size_px * size_px
 
 
 def pack_setup(recipe: Preprocessing, limits: DecodeLimits) -> str:
@@ -54,6 +62,7 @@ def answer(content: bytes, recipe: Preprocessing, limits: DecodeLimits) -> bytes
 
 def serve(connection: Connection, recipe: Preprocessing, limits: DecodeLimits) -> None:
     """Answer until the other end closes."""
+    connection.send_bytes(READY)
     while True:
         try:
             content = connection.recv_bytes()

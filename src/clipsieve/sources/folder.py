@@ -107,8 +107,10 @@ class FolderSource(Source):
         if not entry.is_symlink():
             return entry.is_file(follow_symlinks=False)
         target = os.path.realpath(entry.path)
-        below = os.path.join(os.fsencode(self.root), b"")
-        return target.startswith(below) and (os.path.isfile(target) or not os.path.exists(target))
+        return self._is_below(target) and (os.path.isfile(target) or not os.path.exists(target))
+
+    def _is_below(self, path: bytes) -> bool:
+        return path.startswith(os.path.join(os.fsencode(self.root), b""))
 
     @staticmethod
     def _is_input(entry: os.DirEntry[bytes]) -> bool:
@@ -119,7 +121,7 @@ class FolderSource(Source):
             with open(entry.path, "rb") as file:
                 return looks_like_an_image(file.read(N_SIGNATURE_BYTES))
         except OSError:
-            return False
+            return True  # it cannot be told apart from an image, so it becomes a failure and not a silence
 
     def _shard(self, index: int, paths: list[bytes]) -> Shard:
         digest = hashlib.sha256()
@@ -141,9 +143,11 @@ class FolderSource(Source):
                 facts = os.fstat(file.fileno())
                 if not stat.S_ISREG(facts.st_mode):
                     return _failure(FailureCode.READ_ERROR, "no longer a regular file")
+                if not self._is_below(os.readlink(b"/proc/self/fd/%d" % file.fileno())):
+                    return _failure(FailureCode.NOT_PERMITTED, "since the listing, a link leads it out of the folder")
                 if facts.st_size > self.max_bytes:
                     return _failure(FailureCode.TOO_MANY_BYTES, f"{facts.st_size:,} bytes, allowed {self.max_bytes:,}")
-                return file.read()
+                return file.read(self.max_bytes)
         except FileNotFoundError:
             return _failure(FailureCode.NOT_FOUND, "listed, but gone when it was read")
         except PermissionError:

@@ -114,7 +114,8 @@ class Run:
     def remove_surplus_parts(self) -> None:
         """Remove the parts beyond the plan, as are left when a source has shrunk."""
         for path in [*self.path.glob("images/part-*.parquet"), *self.path.glob("scores/*/part-*.parquet")]:
-            if int(path.stem.removeprefix("part-")) >= self.manifest.n_parts:
+            number = path.stem.removeprefix("part-")
+            if number.isdecimal() and int(number) >= self.manifest.n_parts:
                 path.unlink()
 
     def iter_images(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
@@ -174,13 +175,14 @@ class Run:
         file = self.path / "scores" / name / "classifier.json"
         try:
             facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            facts["threshold"] = float(facts["threshold"])
         except FileNotFoundError:
             raise RunNotFoundError(
                 f"the run `{self.path}` has no scores named `{name}`",
                 found=", ".join(f"`{n}`" for n in self.score_names()) or "no scores at all",
                 hint=f"make them with `clipsieve score {self.path} -c {name}`",
             ) from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunCorruptError(f"`{file}` is damaged: {error}", hint="score the run again") from error
         return facts
 
