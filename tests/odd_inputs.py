@@ -11,7 +11,15 @@ from clipsieve.types import DecodedImage, ImageRef, Preprocessing
 _BASES = [
     *("", " ", "a  b   c", "ÀÉÎ e\u0301", "日本語", "שלום עולם", "😀👩‍👩‍👧", "a\tb\nc\x00d\x1f", "&lt;b&gt; &amp;"),
     *("x" * 900, "MiXeD CaSe", "don't we'll", "3.14159 1,000", "<|endoftext|> a", "\u200bzero\ufeffwidth"),
-    *("ﬁ ½ Ⅷ", "İstanbul ß", "a photo of a dog", "مرحبا بالعالم", "हिन्दी ภาษาไทย", "a\u0308\u0323\u0301" * 9, "\u202eabc\u202c"),
+    *(
+        "ﬁ ½ Ⅷ",
+        "İstanbul ß",
+        "a photo of a dog",
+        "مرحبا بالعالم",
+        "हिन्दी ภาษาไทย",
+        "a\u0308\u0323\u0301" * 9,
+        "\u202eabc\u202c",
+    ),
     *("#hash @at $5 50% a_b c-d e/f", "word " * 400, "🏳️‍🌈🇩🇪👍🏽", "\x07\x1b[31m", "https://example.org/?q=a&b=c#d"),
 ]
 _ENDS = ("", " 7", " 你好", "!?", " É", " &#39;", "\n", "_'s")

@@ -10,7 +10,15 @@ from model_folders import KINDS, make_onnx_folder, make_torch_folder
 from clipsieve.encoders import Encoder, load_encoder
 from clipsieve.errors import EmbeddingError
 
-TEXTS = ["a red dog", "a cat", "", "house house house house", "a" * 10_000, "\U0001f600\U0001f468\u200d\U0001f469", "犬と猫"]
+TEXTS = [
+    "a red dog",
+    "a cat",
+    "",
+    "house house house house",
+    "a" * 10_000,
+    "\U0001f600\U0001f468\u200d\U0001f469",
+    "犬と猫",
+]
 TORCH = pytest.param("torch", marks=pytest.mark.torch)
 
 
@@ -81,7 +89,18 @@ def test_views_and_slices_are_encoded_as_their_copies(encoder):
 
 @pytest.mark.parametrize(
     "text",
-    ["\udcff\ud800", "\x00", "\r\n\t", " ", "\ufeff", "\U0010ffff", "e\u0301" * 50, "שלום עולם", "&lt;b&gt;", "<|endoftext|>"],
+    [
+        "\udcff\ud800",
+        "\x00",
+        "\r\n\t",
+        " ",
+        "\ufeff",
+        "\U0010ffff",
+        "e\u0301" * 50,
+        "שלום עולם",
+        "&lt;b&gt;",
+        "<|endoftext|>",
+    ],
     ids=ascii,
 )
 def test_no_text_is_too_odd(encoder, text):

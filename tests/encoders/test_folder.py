@@ -131,7 +131,9 @@ def test_the_hash_counts_names_and_contents_of_weights_alone(folder):
     assert read.weights_sha256() != before
 
 
-@pytest.mark.parametrize("damage", ["a missing file", "a typo", "a truncated graph", "pickles alone", "an empty folder"])
+@pytest.mark.parametrize(
+    "damage", ["a missing file", "a typo", "a truncated graph", "pickles alone", "an empty folder"]
+)
 def test_the_command_says_it_in_words(folder, damage, tmp_path):
     if damage == "a missing file":
         (folder / "textual/tokenizer.json").unlink()

@@ -227,6 +227,7 @@ def test_a_download_with_wrong_bytes_is_refused_and_nothing_is_installed(hub: Hu
     assert list((machine.home / "clipsieve/models").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_small_file_is_checked_too(hub: Hub, machine: Machine) -> None:
     swapped = hub.repositories[REPO].swapped
     swapped["config.json"] = hub.repositories[REPO].commits[FIRST]["config.json"].replace(b"16", b"61")
@@ -234,6 +235,7 @@ def test_a_small_file_is_checked_too(hub: Hub, machine: Machine) -> None:
     assert machine.installed() == []
 
 
+@pytest.mark.slow
 def test_a_download_that_breaks_off_is_refused(hub: Hub, machine: Machine) -> None:
     repository = hub.repositories[REPO]
     repository.swapped["textual/model.onnx"] = repository.commits[FIRST]["textual/model.onnx"][:100]
@@ -241,6 +243,7 @@ def test_a_download_that_breaks_off_is_refused(hub: Hub, machine: Machine) -> No
     assert machine.installed() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["visual/model.onnx", "config.json"])
 def test_a_file_that_changed_since_is_refused_and_fetching_again_mends_it(fetched: Machine, name: str) -> None:
     path = fetched.home / "clipsieve/models/someone--tiny" / FIRST / name
@@ -253,11 +256,13 @@ def test_a_file_that_changed_since_is_refused_and_fetching_again_mends_it(fetche
     assert json.loads(mended.stdout)["files"][name] == before
 
 
+@pytest.mark.slow
 def test_a_file_that_vanished_since_is_refused(fetched: Machine) -> None:
     (fetched.home / "clipsieve/models/someone--tiny" / FIRST / "textual/tokenizer.json").unlink()
     refused(fetched.run("models", "info", REPO), "textual/tokenizer.json", "no such file")
 
 
+@pytest.mark.slow
 def test_a_branch_that_moved_changes_nothing_until_a_revision_is_asked_for(hub: Hub, fetched: Machine) -> None:
     hub.repositories[REPO].branches["main"] = SECOND
     assert json.loads(fetched.run("models", "fetch", REPO, "--json").stdout)["commit"] == FIRST
@@ -266,6 +271,7 @@ def test_a_branch_that_moved_changes_nothing_until_a_revision_is_asked_for(hub: 
     assert json.loads(fetched.run("models", "info", REPO, "--json").stdout) == moved
 
 
+@pytest.mark.slow
 def test_a_commit_whose_files_changed_on_the_hub_is_refused_and_the_old_files_stay(hub: Hub, fetched: Machine) -> None:
     commits = hub.repositories[REPO].commits
     before = fetched.installed()
@@ -275,12 +281,14 @@ def test_a_commit_whose_files_changed_on_the_hub_is_refused_and_the_old_files_st
     assert fetched.run("models", "info", REPO).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_repository_or_revision_that_is_not_there_is_named(machine: Machine) -> None:
     refused(machine.run("models", "fetch", "someone/nothing"), "someone/nothing")
     refused(machine.run("models", "fetch", REPO, "--revision", "no-such-branch"), REPO, "no-such-branch")
     assert machine.installed() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "code", "words"),
     [(401, "GatedRepo", "licence"), (403, "GatedRepo", "licence"), (401, "RepoNotFound", "private"), (403, "", "403")],
@@ -299,6 +307,7 @@ def test_a_hub_that_fails_ends_in_words_and_soon(hub: Hub, machine: Machine) -> 
     assert time.monotonic() - begin < 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
 def test_a_hub_that_fails_in_the_middle_ends_in_words_and_soon(hub: Hub, machine: Machine, method: str) -> None:
     hub.fails_at = f"{method} /{REPO}/resolve/{FIRST}/visual/model.onnx"
@@ -348,15 +357,19 @@ def test_an_offline_machine_without_the_model_is_told_the_ways_out(hub: Hub, mac
     assert hub.asked == []
 
 
+@pytest.mark.slow
 def test_a_model_of_the_catalog_is_asked_for_under_its_hub_id(machine: Machine) -> None:
     refused(machine.run("models", "fetch", "ViT-B-32__openai"), "immich-app/ViT-B-32__openai")
 
 
-@pytest.mark.parametrize("name", ["../x", "a/../b", "a/..", "../../etc", "a/b/c", "a/b\n", "a/.b", "/a", "a/", "a b/c", ""])
+@pytest.mark.parametrize(
+    "name", ["../x", "a/../b", "a/..", "../../etc", "a/b/c", "a/b\n", "a/.b", "/a", "a/", "a b/c", ""]
+)
 def test_a_name_that_leads_elsewhere_is_no_hub_id(name: str) -> None:
     assert not is_hub_id(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["../x", "a/../b"])
 def test_a_name_that_leads_elsewhere_never_reaches_the_hub(hub: Hub, machine: Machine, name: str) -> None:
     refused(machine.run("models", "fetch", name), name)
@@ -364,16 +377,16 @@ def test_a_name_that_leads_elsewhere_never_reaches_the_hub(hub: Hub, machine: Ma
     assert machine.installed() == []
 
 
-@pytest.mark.parametrize("name", ["visual/../../evil", "../evil", "/tmp/evil", "visual/..", "visual/.", "textual/x/../../../evil"])  # noqa: S108
-def test_a_file_name_from_the_hub_that_leads_elsewhere_is_not_fetched(hub: Hub, machine: Machine, name: str) -> None:
-    hub.repositories[REPO].commits[FIRST][name] = b"evil"
-    before = set(machine.home.rglob("*"))
+def test_file_names_from_the_hub_that_lead_elsewhere_are_not_fetched(hub: Hub, machine: Machine) -> None:
+    names = ["visual/../../evil", "../evil", "/tmp/evil", "visual/..", "visual/.", "textual/x/../../../evil", ".."]  # noqa: S108
+    hub.repositories[REPO].commits[FIRST].update(dict.fromkeys(names, b"evil"))
     done = machine.run("models", "fetch", REPO, "--json")
     assert done.returncode == 0, done.stderr
     assert not [path for path in hub.asked if "evil" in path or ".." in path]
-    assert not [path for path in set(machine.home.rglob("*")) - before if path.name == "evil"]
+    assert not [path for path in machine.home.rglob("*") if path.name == "evil"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["../../evil", "main", "1" * 39, "1" * 40 + "/../x"])
 def test_a_hub_that_names_no_commit_is_refused(hub: Hub, machine: Machine, name: str) -> None:
     repository = hub.repositories[REPO]
@@ -383,6 +396,7 @@ def test_a_hub_that_names_no_commit_is_refused(hub: Hub, machine: Machine, name:
     assert machine.installed() == []
 
 
+@pytest.mark.slow
 def test_a_repository_with_pickles_alone_is_refused(hub: Hub, machine: Machine) -> None:
     hub.repositories[REPO].commits[FIRST] = {"config.json": b"{}", "pytorch_model.bin": b"\x80\x04."}
     refused(machine.run("models", "fetch", REPO), "pytorch_model.bin", "safetensors")
@@ -390,6 +404,7 @@ def test_a_repository_with_pickles_alone_is_refused(hub: Hub, machine: Machine) 
     assert machine.installed() == []
 
 
+@pytest.mark.slow
 def test_a_damaged_pin_is_named(fetched: Machine) -> None:
     pin = fetched.home / "clipsieve/models/someone--tiny/pin.json"
     whole = json.loads(pin.read_text())
@@ -398,6 +413,7 @@ def test_a_damaged_pin_is_named(fetched: Machine) -> None:
         refused(fetched.run("models", "info", REPO), "pin.json", "fetch the model again")
 
 
+@pytest.mark.slow
 def test_a_fetched_model_can_be_copied_to_another_machine(fetched: Machine, tmp_path: Path) -> None:
     copied = shutil.copytree(fetched.home / "clipsieve/models/someone--tiny" / FIRST, tmp_path / "usb" / "tiny")
     here = json.loads(fetched.run("models", "info", REPO, "--json").stdout)

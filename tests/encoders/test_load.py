@@ -27,7 +27,9 @@ def test_the_embedded_model_is_the_default():
     assert encoder.location == encoder.identity.name == "pictogram"
 
 
-@pytest.mark.parametrize("spelling", ["models/mine", "./models/mine", "models/mine/", "models/../models/mine", "models/link"])
+@pytest.mark.parametrize(
+    "spelling", ["models/mine", "./models/mine", "models/mine/", "models/../models/mine", "models/link"]
+)
 def test_a_folder_is_known_by_its_absolute_path(tmp_path, spelling):
     folder = make_onnx_folder(tmp_path / "models/mine")
     (tmp_path / "models/link").symlink_to("mine")

@@ -56,7 +56,12 @@ def save_tokenizer(kind: str, path: Path) -> int:
     if kind == "siglip":
         tokenizer = t5_tokenizer()
         tokenizer.save(str(path / "tokenizer.json"))
-        settings = {"tokenizer_class": "SiglipTokenizer", "pad_token": "</s>", "eos_token": "</s>", "unk_token": "<unk>"}
+        settings = {
+            "tokenizer_class": "SiglipTokenizer",
+            "pad_token": "</s>",
+            "eos_token": "</s>",
+            "unk_token": "<unk>",
+        }
         write_json(path / "tokenizer_config.json", settings | {"model_max_length": CONTEXT})
         return int(tokenizer.get_vocab_size())
     from transformers import Siglip2Tokenizer
