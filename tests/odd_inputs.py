@@ -86,3 +86,9 @@ def closest(rows: np.ndarray) -> float:
     """Return the largest cosine between any two different rows."""
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     return float((unit @ unit.T - 2 * np.eye(len(unit))).max())
+
+
+def typical(rows: np.ndarray) -> float:
+    """Return the median cosine between two different rows."""
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return float(np.median((unit @ unit.T)[~np.eye(len(unit), dtype=bool)]))

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from model_folders import KINDS, make_onnx_folder, make_torch_folder
 
 from clipsieve.encoders import Encoder, load_encoder
 from clipsieve.errors import EmbeddingError
+from model_folders import KINDS, make_onnx_folder, make_torch_folder
 
 TEXTS = [
     "a red dog",

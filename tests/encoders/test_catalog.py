@@ -79,3 +79,12 @@ def test_a_model_is_here_once_it_is_pinned(monkeypatch, tmp_path):
     assert [entry.name for entry in list_models() if entry.is_local] == ["pictogram"]
     (folder / "pin.json").write_text("{}")
     assert [entry.name for entry in list_models() if entry.is_local] == ["pictogram", "RN50__openai"]
+
+
+def test_the_guide_lists_the_same_models():
+    guide = (Path(__file__).parents[2] / "docs/guides/models.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:6]] for line in guide.splitlines() if line.startswith("| `")]
+    assert rows == [
+        [f"`{e.name}`", str(e.embedding_dim), str(e.size_px), f"{e.n_parameters_m:g} M", e.licence]
+        for e in list_models()
+    ]

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from model_folders import CONTEXT, WIDTH, images, make_torch_folder
 
 from clipsieve.encoders import export_model, load_encoder
 from clipsieve.encoders.folder import ModelFolder
 from clipsieve.errors import ModelError, ModelFileError, ModelNotFoundError
+from model_folders import CONTEXT, WIDTH, images, make_torch_folder
 
 pytestmark = pytest.mark.torch
 

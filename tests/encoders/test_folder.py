@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from model_folders import END, make_onnx_folder, write_json
 
 from clipsieve.encoders import load_encoder
 from clipsieve.encoders.folder import GRAPHS, ModelFolder
 from clipsieve.errors import ModelFileError
 from clipsieve.types import Preprocessing
+from model_folders import END, make_onnx_folder, write_json
 
 SETTINGS = ["config.json", "visual/preprocess_cfg.json", "textual/tokenizer_config.json"]
 FILES = [*SETTINGS, *GRAPHS, "textual/tokenizer.json"]

@@ -17,9 +17,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from model_folders import make_onnx_folder
 
 from clipsieve.encoders.hub import is_hub_id
+from model_folders import make_onnx_folder
 
 REPO = "someone/tiny"
 FIRST, SECOND = "1" * 40, "2" * 40
@@ -66,10 +66,10 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Stay silent."""
 
-    def do_HEAD(self) -> None:  # noqa: N802
+    def do_HEAD(self) -> None:
         self.answer(with_body=False)
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         self.answer(with_body=True)
 
     def answer(self, *, with_body: bool) -> None:

@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from model_folders import make_onnx_folder, write_json
 
 from clipsieve.encoders import fetch_model, load_encoder, model_info
 from clipsieve.encoders.onnx import OnnxEncoder
 from clipsieve.errors import HubError, MissingExtraError, ModelFileError, ModelNotFoundError
+from model_folders import make_onnx_folder, write_json
 
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; from clipsieve.cli import main; main(sys.argv[1:])"
 

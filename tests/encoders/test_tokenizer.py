@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from model_folders import CONTEXT, END, START, byte_tokenizer
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from clipsieve.encoders.tokenizer import TextTokenizer, canonicalize
 from clipsieve.errors import ModelFileError
+from model_folders import CONTEXT, END, START, byte_tokenizer
 
 WORDS = ["<pad>", "<start>", "<end>", "<unk>", "a", "red", "dog", "cat", "house"]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from model_folders import CONTEXT, END, SIDE, WIDTH, images, make_torch_folder, write_json
 
 from clipsieve.encoders import load_encoder, model_info
 from clipsieve.errors import ModelError, ModelFileError, UsageError
 from clipsieve.types import Preprocessing
+from model_folders import CONTEXT, END, SIDE, WIDTH, images, make_torch_folder, write_json
 
 pytestmark = pytest.mark.torch
 
@@ -161,8 +161,7 @@ def test_a_model_split_into_several_files_is_the_same_model(folder, tmp_path):
     model.save_pretrained(folder, max_shard_size="60KB")
     assert len(list(folder.glob("*.safetensors"))) > 1
     np.testing.assert_allclose(encode(folder)[0], before[0], atol=1e-6)
-    one = sorted(folder.glob("*.safetensors"))[0]
-    one.unlink()
+    min(folder.glob("*.safetensors")).unlink()
     with pytest.raises(ModelFileError):
         encode(folder)
 

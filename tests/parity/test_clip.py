@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from model_folders import END, START, clip_tokenizer, spread_weights
-from odd_inputs import TEXTS, closest, cosines, odd_images, our_pixels
 from PIL import Image
 
 from clipsieve.encoders import Encoder, export_model, load_encoder
+from model_folders import END, START, clip_tokenizer, spread_weights
+from odd_inputs import TEXTS, closest, cosines, odd_images, our_pixels, typical
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
@@ -71,10 +71,11 @@ def theirs(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def test_the_weights_tell_inputs_apart(theirs):
     image, text, ids = theirs
-    assert closest(image) < 0.99
     rows = np.unique(ids, axis=0, return_index=True)[1]
-    assert len(rows) >= 200
-    assert np.median(text[rows] @ text[rows].T / np.outer(*[np.linalg.norm(text[rows], axis=1)] * 2)) < 0.99
+    assert len(rows) >= 100
+    assert closest(image) < 0.99
+    assert typical(image) < 0.9
+    assert typical(text[rows]) < 0.9
 
 
 def test_images(encoder, theirs):
