@@ -14,7 +14,7 @@ demo: $(VENV)/.run  ## Install clipsieve, then draw, scan, score and sum up the 
 	@sh scripts/demo $(BIN)/clipsieve $(DEMO)
 
 test: $(VENV)/.test  ## Install what the tests need and run all of them
-	$(BIN)/python -m pytest -m "" -n 2 --dist worksteal
+	$(BIN)/python -m pytest -m "" -n 2 --dist loadfile
 
 quick: $(VENV)/.test  ## Run the default tests only (no torch, no whole installs)
 	$(BIN)/python -m pytest -q

@@ -58,7 +58,9 @@ def main() -> None:
         with load_encoder("pictogram") as encoder:
             found = rates(scratch / "images", scratch, encoder)
     base = np.median(found["plain loop"])
-    print(f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}")
+    print(
+        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    )
     print("| way | images/s (median of 3) | ratio |\n|---|---|---|")
     for way, values in found.items():
         print(f"| {way} | {np.median(values):,.0f} | {np.median(values) / base:.2f} |")

@@ -201,8 +201,11 @@ def make_torch_folder(path: Path, *, seed: int = 0, siglip: bool = False) -> Pat
     return path
 
 
-def spread_weights(model: object) -> None:
-    """Scale fresh weights so that different inputs get clearly different features, as training would make them."""
+def spread_weights(model: object, *, attention: float = 1) -> None:
+    """Scale fresh weights so that different inputs get clearly different features, as training would make them.
+
+    With `attention` above 1 each token looks at few others; at 1 and below at all alike, which hides what a text says.
+    """
     import torch
 
     with torch.no_grad():
@@ -210,5 +213,7 @@ def spread_weights(model: object) -> None:
             if weight.ndim > 1 and "position" not in name:
                 fan_in = weight[0].numel() if "embedding" not in name or "patch" in name else 1
                 weight.normal_(0, fan_in**-0.5)
+                if "q_proj" in name or "k_proj" in name:
+                    weight.mul_(attention)
             elif name.endswith("class_embedding"):
                 weight.normal_(0, 0.1)

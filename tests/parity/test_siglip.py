@@ -100,7 +100,7 @@ def folder(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = LAYERS | {"vocab_size": save_tokenizer(kind, path), "max_position_embeddings": CONTEXT}
     torch.manual_seed(0)
     model = SiglipModel(SiglipConfig(text_config=text, vision_config=LAYERS))
-    spread_weights(model)
+    spread_weights(model, attention=3)
     model.save_pretrained(path)
     SiglipImageProcessorPil(image_mean=[0.5] * 3, image_std=[0.5] * 3, resample=2).save_pretrained(path)
     return path
@@ -121,7 +121,7 @@ def encoders(folder: Path, exported: Path) -> dict[str, Encoder]:
 
 @pytest.fixture(scope="module")
 def theirs(kind: str, folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the features of images and texts, and the token ids, as transformers itself computes them."""
+    """Return the features of images and of every third text, and all token ids, as transformers computes them."""
     import torch
     from transformers import SiglipImageProcessorPil, SiglipModel
 
@@ -132,14 +132,14 @@ def theirs(kind: str, folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     with torch.inference_mode():
         pixels = processor(images=images, return_tensors="pt", do_convert_rgb=True)
         image = model.get_image_features(**pixels).pooler_output
-        text = torch.cat([model.get_text_features(part).pooler_output for part in ids.split(64)])
+        text = torch.cat([model.get_text_features(part).pooler_output for part in ids[::3].split(64)])
     return image.numpy(), text.numpy(), ids.numpy()
 
 
 def test_the_weights_tell_inputs_apart(theirs):
     image, text, ids = theirs
-    rows = np.unique(ids, axis=0, return_index=True)[1]
-    assert len(rows) >= 100
+    rows = np.unique(ids[::3], axis=0, return_index=True)[1]
+    assert len(rows) >= 40
     assert closest(image) < 0.999
     assert typical(image) < 0.9
     assert typical(text[rows]) < 0.9
@@ -155,9 +155,9 @@ def test_images(encoders, theirs):
 
 def test_texts(encoders, theirs):
     for backend, encoder in encoders.items():
-        found = cosines(encoder.encode_texts(TEXTS), theirs[1])
-        print(f"{backend}: worst of {len(TEXTS)} texts: {found.min():.7f}")
-        assert [text for text, value in zip(TEXTS, found, strict=True) if not value >= ENOUGH] == [], backend
+        found = cosines(encoder.encode_texts(TEXTS[::3]), theirs[1])
+        print(f"{backend}: worst of {len(found)} texts: {found.min():.7f}")
+        assert [text for text, value in zip(TEXTS[::3], found, strict=True) if not value >= ENOUGH] == [], backend
 
 
 def test_token_ids(folder, theirs):

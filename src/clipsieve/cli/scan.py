@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from clipsieve.cli import options, render
 from clipsieve.cli.command import Command
@@ -87,10 +88,6 @@ def command(
     from clipsieve.engines import DecodeLimits, LocalEngine, MaxFailures, ScanOptions, scan
     from clipsieve.sources import open_source
 
-    if _is_default("model") and not quiet:
-        render.print_note(
-            "note: `pictogram` knows emoji and nothing else; for photographs choose another --model (clipsieve models list)"
-        )
     images = open_source(source)
     scan_options = ScanOptions(
         part_size=part_size, limits=DecodeLimits(max_pixels=max_pixels), max_failures=MaxFailures.parse(max_failures)
@@ -108,9 +105,7 @@ def command(
         done = f"{report.n_new:,} new in {render.seconds(report.elapsed_s)}, {rate}"
     scanned = f"scanned {report.n_scanned:,} of {render.count(report.n_listed, 'image')} into {run}"
     render.print_text(f"{scanned}: {report.n_failed:,} failed, {done}")
-
-
-def _is_default(parameter: str) -> bool:
-    """Return whether nobody said anything about a parameter."""
-    source = click.get_current_context().get_parameter_source(parameter)
-    return source is click.core.ParameterSource.DEFAULT
+    if click.get_current_context().get_parameter_source("model") is ParameterSource.DEFAULT:
+        render.print_text(
+            "the encoder was `pictogram`, which knows emoji alone: for photographs, choose another --model"
+        )
