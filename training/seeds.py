@@ -24,11 +24,11 @@ def figures_of(checkpoint_path: Path) -> dict[str, float]:
     with TemporaryDirectory() as folder:
         export_model(torch.load(checkpoint_path, weights_only=True), Path(folder))
         model = ShippedModel(Path(folder))
-    names = names_found(model)
-    figures = {f"names_{part}_{k}": names[part][k] for part in ("all", "reserved") for k in ("r1", "r5")}
-    for group in "AB":
-        affect = zero_shot(model, group, (PROMPTS,))[0]
-        figures |= {f"{group}_accuracy": affect["accuracy"], f"{group}_auc": affect["auc"]}
+        names = names_found(model)
+        figures = {f"names_{part}_{k}": names[part][k] for part in ("all", "reserved") for k in ("r1", "r5")}
+        for group in "AB":
+            affect = zero_shot(model, group, (PROMPTS,))[0]
+            figures |= {f"{group}_accuracy": affect["accuracy"], f"{group}_auc": affect["auc"]}
     return figures
 
 
