@@ -7,6 +7,7 @@ the pixels, if there are any. When the other end closes, the process ends.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import resource
 import signal
@@ -61,14 +62,11 @@ def answer(content: bytes, recipe: Preprocessing, limits: DecodeLimits) -> bytes
 
 
 def serve(connection: Connection, recipe: Preprocessing, limits: DecodeLimits) -> None:
-    """Answer until the other end closes."""
-    connection.send_bytes(READY)
-    while True:
-        try:
-            content = connection.recv_bytes()
-        except EOFError:
-            return
-        connection.send_bytes(answer(content, recipe, limits))
+    """Answer until the other end closes, or is no longer there: then nobody is left to tell."""
+    with contextlib.suppress(EOFError, OSError):
+        connection.send_bytes(READY)
+        while True:
+            connection.send_bytes(answer(connection.recv_bytes(), recipe, limits))
 
 
 def main() -> None:
