@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     )
     from clipsieve.demo import write_demo_data
     from clipsieve.encoders import Encoder, load_encoder
-    from clipsieve.engines import ScanOptions, scan, score
+    from clipsieve.engines import ScanOptions, adopt_embeddings, load_block_list, scan, score
     from clipsieve.errors import ClipsieveError
     from clipsieve.outputs import Summary, summarize
-    from clipsieve.sources import Source, open_source
+    from clipsieve.sources import Columns, Source, open_source
     from clipsieve.store import Run
 
 _HOMES = {
@@ -44,10 +44,10 @@ _HOMES = {
     ],
     "clipsieve.demo": ["write_demo_data"],
     "clipsieve.encoders": ["Encoder", "load_encoder"],
-    "clipsieve.engines": ["ScanOptions", "scan", "score"],
+    "clipsieve.engines": ["ScanOptions", "adopt_embeddings", "load_block_list", "scan", "score"],
     "clipsieve.errors": ["ClipsieveError"],
     "clipsieve.outputs": ["Summary", "summarize"],
-    "clipsieve.sources": ["Source", "open_source"],
+    "clipsieve.sources": ["Columns", "Source", "open_source"],
     "clipsieve.store": ["Run"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -55,6 +55,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "Classifier",
     "ClipsieveError",
+    "Columns",
     "Encoder",
     "PromptSet",
     "Run",
@@ -64,6 +65,8 @@ __all__ = [
     "Summary",
     "ZeroShot",
     "__version__",
+    "adopt_embeddings",
+    "load_block_list",
     "load_classifier",
     "load_encoder",
     "load_prompt_set",

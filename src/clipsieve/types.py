@@ -57,6 +57,7 @@ class FailureCode(enum.StrEnum):
     TIMED_OUT = "timed_out"
     DECODER_CRASHED = "decoder_crashed"
     NOT_FINITE = "not_finite"
+    BLOCKED = "blocked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,8 @@ class ImageRef:
         What the source says of the image: its class, its text.
     content : bytes or Failure
         The encoded file as it lies there, or why it could not be read.
+    metadata : str or None
+        A JSON object with whatever else the source says of the image.
     """
 
     image_id: str
@@ -89,6 +92,7 @@ class ImageRef:
     label: str | None
     caption: str | None
     content: bytes | Failure
+    metadata: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,14 +174,17 @@ class Shard:
     index : int
         0-based; the shard ends as `images/part-<index>.parquet`.
     members : tuple of str
-        What the source needs to find each input again, in source order; only the source reads it.
+        What the source needs to find these inputs again; only the source reads it.
     fingerprint : str
         sha256 over what the source says of these inputs (names, sizes, times): equal exactly when nothing changed.
+    n_images : int
+        How many inputs there are, >= 1.
     """
 
     index: int
     members: tuple[str, ...]
     fingerprint: str
+    n_images: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +205,7 @@ class Plan:
     @property
     def n_images(self) -> int:
         """The number of inputs listed."""
-        return sum(len(shard.members) for shard in self.shards)
+        return sum(shard.n_images for shard in self.shards)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,25 +248,32 @@ class EncoderIdentity:
     ----------
     name : str
         For people: the catalog's name or the folder's.
-    weights_sha256 : str
-        Over all weight files, names and contents.
-    preprocessing : Preprocessing
-        The recipe in front of the image tower.
+    weights_sha256 : str or None
+        Over all weight files, names and contents; None where embeddings came without them and the name was taken on trust.
+    preprocessing : Preprocessing or None
+        The recipe in front of the image tower; None where embeddings came without it.
     precision : str
-        "fp32", "fp16", "bf16" or "int8".
+        "fp32", "fp16", "bf16" or "int8"; "unknown" where embeddings came without it.
     embedding_dim : int
         d, the width of the joint space.
     """
 
     name: str
-    weights_sha256: str
-    preprocessing: Preprocessing
+    weights_sha256: str | None
+    preprocessing: Preprocessing | None
     precision: str
     embedding_dim: int
 
     @property
+    def description(self) -> str:
+        """What a person needs to tell it from another."""
+        weights = f"sha256 {self.weights_sha256[:12]}…" if self.weights_sha256 else "weights not known"
+        return f"{self.name}, {self.embedding_dim} wide, {self.precision} ({weights})"
+
+    @property
     def fingerprint(self) -> str:
-        """The sha256 of all but the name."""
+        """The sha256 of all but the name; of the name too, where nothing but the name tells the weights."""
         facts = asdict(self)
-        del facts["name"]
+        if self.weights_sha256 is not None:
+            del facts["name"]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -2,7 +2,7 @@
 
 from clipsieve.classifiers.base import Classifier
 from clipsieve.classifiers.class_vectors import SoftPrompts, ZeroShot
-from clipsieve.classifiers.compatibility import canonical_name, check_encoder
+from clipsieve.classifiers.compatibility import canonical_name, check_encoder, check_large_dimensions
 from clipsieve.classifiers.files import describe_classifier, load_classifier, save_classifier
 from clipsieve.classifiers.imported import import_q16_prompts
 from clipsieve.classifiers.prompt_files import (
@@ -26,6 +26,7 @@ __all__ = [
     "builtin_prompt_sets",
     "canonical_name",
     "check_encoder",
+    "check_large_dimensions",
     "describe_classifier",
     "import_q16_prompts",
     "load_classifier",

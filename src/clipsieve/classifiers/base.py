@@ -65,7 +65,11 @@ class Classifier(ABC):
 
         The probability of the unwanted is the sum over the unwanted classes.
         """
-        by_class = softmax(self.logits(embeddings))
+        return self.proba_from_logits(self.logits(embeddings))
+
+    def proba_from_logits(self, logits: Float32[np.ndarray, "n k"]) -> Float32[np.ndarray, "n 2"]:
+        """Return what `predict_proba` does, from the logits of the same images."""
+        by_class = softmax(logits)
         unwanted = np.array(self.unwanted)
         sums = [by_class[:, flags].sum(axis=1) for flags in (~unwanted, unwanted)]
         pairs: np.ndarray = np.minimum(np.stack(sums, axis=1), np.float32(1))  # rounding may carry a sum past 1

@@ -24,7 +24,8 @@ def check_unit_norm(embeddings: Float[np.ndarray, "n d"], embedding_dim: int, *,
         raise EmbeddingError(
             f"the {what} have another width", expected=f"{embedding_dim} columns", found=f"{embeddings.shape[1]}"
         )
-    norms = np.linalg.norm(embeddings.astype(np.float32), axis=1)
+    rows = embeddings.astype(np.float32, copy=False)
+    norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))
     off = np.flatnonzero(~(np.abs(norms - 1) <= TOLERANCE))  # so written, NaN is off as well
     if off.size:
         raise EmbeddingError(

@@ -123,7 +123,7 @@ def _show(model: ModelInfo, *, as_json: bool) -> None:
     if as_json:
         render.emit_json(asdict(model))
         return
-    recipe = model.identity.preprocessing
+    recipe = model.recipe
     facts = {
         "name": model.identity.name,
         "folder": model.path,

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
-__all__ = ["as_json", "backend", "device", "model", "precision", "quiet", "run_argument"]
+__all__ = [
+    "as_json",
+    "backend",
+    "batch_size",
+    "columns",
+    "device",
+    "limits",
+    "model",
+    "part_size",
+    "precision",
+    "quiet",
+    "run_argument",
+    "source_kind",
+    "workers",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 run_argument = click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
 
@@ -42,3 +60,77 @@ precision = click.option(
     show_default=True,
     help="Number format of the image tower; fp16 and bf16 need a GPU.",
 )
+
+source_kind = click.option(
+    "--source",
+    "kind",
+    type=click.Choice(["auto", "folder", "webdataset", "table", "huggingface", "embeddings"]),
+    default="auto",
+    show_default=True,
+    help="What SOURCE is; auto looks at what lies there.",
+)
+
+batch_size = click.option(
+    "--batch-size",
+    type=click.IntRange(1, 4096),
+    metavar="N",
+    default=32,
+    show_default=True,
+    help="Images per encoder call.",
+)
+
+workers = click.option(
+    "--workers", type=click.IntRange(1, 512), metavar="N", help="Decoding processes.  [default: one for each core]"
+)
+
+part_size = click.option(
+    "--part-size",
+    type=click.IntRange(1, 1_000_000),
+    metavar="N",
+    help="Most images in a stored part.  [default: 1000; of embeddings 20000]",
+)
+
+
+def columns(command: F) -> F:
+    """Add the options that say which column of a table holds what."""
+    words = {
+        "image": "Column of a table with paths, URLs or images.  [default: by name and type]",
+        "id": "Column with an id for each row.  [default: file and row]",
+        "label": "Column with the class.  [default: `label`, `class`]",
+        "caption": "Column with the caption.  [default: `caption`, `text`]",
+    }
+    for what, help_text in reversed(words.items()):
+        command = click.option(f"--{what}-column", metavar="NAME", help=help_text)(command)
+    return command
+
+
+def limits(command: F) -> F:
+    """Add the options that bound what one image may cost."""
+    for option in (
+        click.option(
+            "--max-seconds",
+            type=click.FloatRange(0.1),
+            metavar="S",
+            default=60.0,
+            show_default=True,
+            help="An image that takes longer to decode fails.",
+        ),
+        click.option(
+            "--max-bytes",
+            type=click.IntRange(1),
+            metavar="N",
+            default=512 * 1024**2,
+            show_default=True,
+            help="Larger files are not read.",
+        ),
+        click.option(
+            "--max-pixels",
+            type=click.IntRange(1),
+            metavar="N",
+            default=178_000_000,
+            show_default=True,
+            help="Larger images are not decoded.",
+        ),
+    ):
+        command = option(command)
+    return command

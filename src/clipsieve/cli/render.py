@@ -10,7 +10,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["count", "emit_json", "percent", "print_error", "print_note", "print_table", "print_text", "rate", "seconds"]
+__all__ = [
+    "count",
+    "emit_json",
+    "percent",
+    "print_error",
+    "print_note",
+    "print_table",
+    "print_text",
+    "print_warning",
+    "rate",
+    "seconds",
+]
 
 
 def _console(*, stderr: bool) -> Console:
@@ -27,6 +38,14 @@ def print_error(message: str) -> None:
         text.append(word + colon, style) if style and colon else text.append(word + colon)
         text.append(f"{rest}\n")
     _console(stderr=True).print(text, end="")
+
+
+def print_warning(message: str) -> None:
+    """Print one warning on stderr."""
+    text = Text()
+    text.append("warning:", "bold yellow")
+    text.append(f" {message}")
+    _console(stderr=True).print(text)
 
 
 def print_note(message: str) -> None:

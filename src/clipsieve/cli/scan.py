@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
@@ -11,6 +12,11 @@ from click.core import ParameterSource
 from clipsieve.cli import options, render
 from clipsieve.cli.command import Command
 from clipsieve.cli.progress import ProgressBar
+from clipsieve.errors import UsageError
+
+if TYPE_CHECKING:
+    from clipsieve.engines import Redo, ScanReport
+    from clipsieve.sources import Columns
 
 __all__ = ["command"]
 
@@ -20,82 +26,140 @@ __all__ = ["command"]
     name="scan",
     examples=[
         "clipsieve scan photos -o run",
-        "clipsieve scan photos -o run --model immich-app/ViT-L-14__openai",
         "clipsieve scan photos -o run --model models/my-clip --workers 8 --max-failures 1%",
+        "clipsieve scan 's3://bucket/laion/{00000..00099}.tar' -o run",
+        "clipsieve scan images.parquet -o run --image-column url --id-column key",
+        "clipsieve scan laion -o run --source embeddings --model immich-app/ViT-B-32__openai",
     ],
 )
 @click.argument("source", metavar="SOURCE")
 @click.option(
     "-o", "--output", "run", type=click.Path(path_type=Path), required=True, metavar="RUN", help="The run folder."
 )
+@options.source_kind
+@options.columns
 @options.model
 @options.backend
 @options.device
 @options.precision
+@options.batch_size
+@options.workers
+@options.part_size
+@options.limits
 @click.option(
-    "--batch-size",
-    type=click.IntRange(1, 4096),
-    metavar="N",
-    default=32,
-    show_default=True,
-    help="Images per encoder call.",
-)
-@click.option(
-    "--workers", type=click.IntRange(1, 512), metavar="N", help="Decoding processes.  [default: one for each core]"
-)
-@click.option(
-    "--part-size",
-    type=click.IntRange(1, 1_000_000),
-    metavar="N",
-    default=1000,
-    show_default=True,
-    help="Images per stored part.",
-)
-@click.option(
-    "--max-pixels",
-    type=click.IntRange(1),
-    metavar="N",
-    default=178_000_000,
-    show_default=True,
-    help="Larger images are not decoded.",
+    "--hash-list",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="sha256 or md5 of files that are never opened, one a line.",
 )
 @click.option("--max-failures", metavar="N|P%", help="Stop when more images failed than this.  [default: never]")
+@click.option("--stale-only", is_flag=True, help="Make anew the parts of another encoder or other options.")
+@click.option("--overwrite", is_flag=True, help="Make everything in RUN anew.")
 @options.quiet
 @options.as_json
 def command(
     source: str,
     run: Path,
+    kind: str,
     model: str,
     backend: str,
     device: str,
     precision: str,
     batch_size: int,
     workers: int | None,
-    part_size: int,
+    part_size: int | None,
     max_pixels: int,
+    max_bytes: int,
+    max_seconds: float,
+    hash_list: Path | None,
     max_failures: str | None,
+    *,
+    stale_only: bool,
+    overwrite: bool,
+    quiet: bool,
+    as_json: bool,
+    **columns: str | None,
+) -> None:
+    """Scan a data set once into embeddings.
+
+    SOURCE is a folder of images, nested or not; WebDataset tar files; a CSV or Parquet table of paths, URLs or images; a
+    folder from `save_to_disk`; or embeddings as clip-retrieval writes them. Each may be a URL such as s3:// or https://, and
+    tar files and tables a pattern with {00..99} or *. What lies there tells the kind.
+
+    Every image ends as one row of RUN, with its embedding or with the reason why it has none. The same command again goes
+    on where an interrupted one stopped.
+    """
+    from clipsieve.encoders import load_encoder
+    from clipsieve.engines import BlockList, DecodeLimits, LocalEngine, MaxFailures, ScanOptions, load_block_list, scan
+    from clipsieve.sources import Columns, open_source, recognise
+
+    if stale_only and overwrite:
+        raise UsageError("`--stale-only` and `--overwrite` exclude each other")
+    redo: Redo = "all" if overwrite else "stale" if stale_only else "never"
+    found = recognise(source) if kind == "auto" else kind
+    named = Columns(**{name.removesuffix("_column"): value for name, value in columns.items()})
+    render.print_note(f"source: {source} ({found}{', as you said' if kind != 'auto' else ''})")
+    if found == "embeddings":
+        _adopt(source, run, model, named, part_size, redo, quiet=quiet, as_json=as_json)
+        return
+    images = open_source(source, found, columns=named, max_bytes=max_bytes)
+    scan_options = ScanOptions(
+        part_size=part_size or 1000,
+        limits=DecodeLimits(max_pixels=max_pixels, max_seconds=max_seconds),
+        block_list=load_block_list(hash_list) if hash_list else BlockList(),
+        max_failures=MaxFailures.parse(max_failures),
+    )
+    with load_encoder(model, backend=backend, device=device, precision=precision) as encoder:
+        engine = LocalEngine(workers=workers, batch_size=batch_size)
+        with ProgressBar("scanning", quiet=quiet) as bar:
+            report = scan(images, run, encoder, options=scan_options, engine=engine, redo=redo, on_progress=bar.update)
+    _show(report, run, as_json=as_json)
+    if not as_json and _is_default("model"):
+        render.print_text(
+            "the encoder was `pictogram`, which knows emoji alone: for photographs, choose another --model"
+        )
+
+
+def _adopt(
+    source: str,
+    run: Path,
+    model: str,
+    columns: Columns,
+    part_size: int | None,
+    redo: Redo,
     *,
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Scan a data set once into embeddings.
+    from clipsieve.engines import adopt_embeddings
+    from clipsieve.engines.adopt import PART_SIZE
 
-    SOURCE is a folder of images, nested or not; with one folder per class, the class is kept as a label. Every image
-    ends as one row of RUN, with its embedding or with the reason why it has none. The same command again goes on where
-    an interrupted one stopped.
-    """
-    from clipsieve.encoders import load_encoder
-    from clipsieve.engines import DecodeLimits, LocalEngine, MaxFailures, ScanOptions, scan
-    from clipsieve.sources import open_source
+    if _is_default("model"):
+        raise UsageError(
+            "embeddings do not say which encoder made them",
+            expected="its name or folder: `--model immich-app/ViT-B-32__openai`",
+            hint="`clipsieve models list` shows the names that are known",
+        )
+    with ProgressBar("checking", quiet=quiet) as bar:
+        report = adopt_embeddings(
+            source,
+            run,
+            model=model,
+            columns=columns.named(),
+            part_size=part_size or PART_SIZE,
+            redo=redo,
+            on_progress=bar.update,
+        )
+    _show(report, run, as_json=as_json)
 
-    images = open_source(source)
-    scan_options = ScanOptions(
-        part_size=part_size, limits=DecodeLimits(max_pixels=max_pixels), max_failures=MaxFailures.parse(max_failures)
-    )
-    with load_encoder(model, backend=backend, device=device, precision=precision) as encoder:
-        engine = LocalEngine(workers=workers, batch_size=batch_size)
-        with ProgressBar("scanning", quiet=quiet) as progress:
-            report = scan(images, run, encoder, options=scan_options, engine=engine, on_progress=progress.update)
+
+def _is_default(name: str) -> bool:
+    return click.get_current_context().get_parameter_source(name) is ParameterSource.DEFAULT
+
+
+def _show(report: ScanReport, run: Path, *, as_json: bool) -> None:
+    for warning in report.warnings:
+        render.print_warning(warning)
     if as_json:
         render.emit_json(asdict(report))
         return
@@ -105,7 +169,3 @@ def command(
         done = f"{report.n_new:,} new in {render.seconds(report.elapsed_s)}, {rate}"
     scanned = f"scanned {report.n_scanned:,} of {render.count(report.n_listed, 'image')} into {run}"
     render.print_text(f"{scanned}: {report.n_failed:,} failed, {done}")
-    if click.get_current_context().get_parameter_source("model") is ParameterSource.DEFAULT:
-        render.print_text(
-            "the encoder was `pictogram`, which knows emoji alone: for photographs, choose another --model"
-        )

@@ -49,6 +49,8 @@ def command(run: Path, classifier: str, name: str | None, model: str | None, *, 
     scorer = load_classifier_for(opened, classifier, model=model)
     with ProgressBar("scoring", quiet=quiet) as progress:
         report = score(opened, scorer.classifier, name=name or scorer.name, on_progress=progress.update)
+    for warning in report.warnings:
+        render.print_warning(warning)
     if as_json:
         for images, scores in opened.iter_scores(report.name, ["image_id", "label"]):
             for row, scored in zip(images.to_pylist(), scores.to_pylist(), strict=True):

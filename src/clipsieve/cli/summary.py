@@ -55,7 +55,7 @@ def _facts(summary: Summary) -> list[str]:
     if summary.elapsed_s:
         speed = f" in {render.seconds(summary.elapsed_s)}, {render.rate(summary.n_encoded, summary.elapsed_s)}"
     lines = [
-        f"source    {summary.source}",
+        f"source    {summary.source} ({summary.kind})",
         f"encoder   {summary.encoder}",
         f"scanned   {summary.n_scanned:,} of {render.count(summary.n_listed, 'image')}{speed}",
         f"failed    {summary.n_failed:,}{_reasons(summary)}",

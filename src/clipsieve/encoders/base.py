@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from clipsieve.types import EncoderIdentity
+from clipsieve.types import EncoderIdentity, Preprocessing
 
 __all__ = ["Encoder"]
 
@@ -24,6 +24,13 @@ class Encoder(ABC):
     @abstractmethod
     def identity(self) -> EncoderIdentity:
         """What decides the embeddings: weights, recipe, precision."""
+
+    @property
+    def recipe(self) -> Preprocessing:
+        """The way from an image's pixels to what `encode_images` takes."""
+        recipe = self.identity.preprocessing
+        assert recipe is not None, "an encoder that encodes knows its recipe"  # noqa: S101
+        return recipe
 
     @property
     def location(self) -> str:
@@ -42,7 +49,7 @@ class Encoder(ABC):
         Parameters
         ----------
         pixels : uint8 array of shape (n, s, s, 3)
-            RGB, 0-255, already resized and cropped to `identity.preprocessing.size_px` by
+            RGB, 0-255, already resized and cropped to `recipe.size_px` by
             :func:`clipsieve.images.fit_to_recipe`. The encoder scales and normalizes them. n may be 0.
 
         Returns

@@ -85,7 +85,7 @@ def _settings(encoder: TorchEncoder) -> dict[str, dict[str, Any]]:
 
 def _check_parity(encoder: TorchEncoder, path: Path) -> None:
     """Compare both formats on noise, flat colours and a few texts."""
-    side = encoder.identity.preprocessing.size_px
+    side = encoder.recipe.size_px
     noise = np.random.default_rng(0).integers(0, 256, (3, side, side, 3), dtype=np.uint8)
     flat = np.stack([np.full((side, side, 3), value, dtype=np.uint8) for value in (0, 127, 255)])
     pixels, texts = np.concatenate([noise, flat]), ["", "a photo of a dog", "This image is about something positive"]

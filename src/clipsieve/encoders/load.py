@@ -14,7 +14,7 @@ from clipsieve.encoders.folder import hash_file
 from clipsieve.encoders.hub import fetch, is_hub_id, pinned_folder
 from clipsieve.encoders.onnx import OnnxEncoder
 from clipsieve.errors import MissingExtraError, ModelFileError, ModelNotFoundError, UsageError
-from clipsieve.types import EncoderIdentity
+from clipsieve.types import EncoderIdentity, Preprocessing
 
 if TYPE_CHECKING:
     from clipsieve.encoders.torch import TorchEncoder
@@ -36,6 +36,8 @@ class ModelInfo:
         "onnx" or "torch".
     logit_scale : float
         The inverse temperature.
+    recipe : Preprocessing
+        The way from an image's pixels to what the encoder takes.
     repo, commit : str or None
         Where it was fetched from.
     files : dict of str to str
@@ -46,6 +48,7 @@ class ModelInfo:
     path: str
     backend: str
     logit_scale: float
+    recipe: Preprocessing
     repo: str | None
     commit: str | None
     files: dict[str, str]
@@ -178,10 +181,10 @@ def model_info(model: str) -> ModelInfo:
     place = _find(model)
     backend = _choose_backend(place.path, "auto")
     with load_encoder(model, device="cpu") as encoder:
-        identity, logit_scale = encoder.identity, encoder.logit_scale
+        identity, logit_scale, recipe = encoder.identity, encoder.logit_scale, encoder.recipe
     found = sorted(file for file in place.path.rglob("*") if file.is_file() and not file.name.startswith("."))
     files = {file.relative_to(place.path).as_posix(): hash_file(file) for file in found}
-    return ModelInfo(identity, str(place.path), backend, logit_scale, place.repo, place.commit, files)
+    return ModelInfo(identity, str(place.path), backend, logit_scale, recipe, place.repo, place.commit, files)
 
 
 def fetch_model(model: str, *, revision: str | None = None) -> ModelInfo:

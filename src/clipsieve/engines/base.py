@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable
 
 from clipsieve.encoders import Encoder
-from clipsieve.images import DecodeLimits
+from clipsieve.engines.options import ScanOptions
 from clipsieve.sources import Source
 from clipsieve.types import EmbeddedImage, FailedImage, Shard
 
@@ -24,7 +24,7 @@ class Engine(ABC):
         source: Source,
         shards: Iterable[Shard],
         encoder: Encoder,
-        limits: DecodeLimits,
+        options: ScanOptions,
         on_images: Callable[[int], object],
     ) -> Generator[tuple[Shard, list[Row]], None, None]:
         """Yield each shard with one row for each of its members, shards and rows in order.
@@ -37,8 +37,8 @@ class Engine(ABC):
             Those to do; the caller leaves out what is done.
         encoder : Encoder
             Makes the embeddings.
-        limits : DecodeLimits
-            What an image may cost.
+        options : ScanOptions
+            What an image may cost, and which are never opened.
         on_images : callable
             Called with the number of images just finished.
         """

@@ -12,6 +12,7 @@ from clipsieve.classifiers import (
     build_zero_shot,
     builtin_prompt_set,
     builtin_prompt_sets,
+    canonical_name,
     check_encoder,
     import_q16_prompts,
     load_classifier,
@@ -21,8 +22,9 @@ from clipsieve.classifiers import (
 from clipsieve.encoders import find_model, load_encoder
 from clipsieve.errors import EncoderMismatchError, UsageError
 from clipsieve.store import Run
+from clipsieve.types import EncoderIdentity
 
-__all__ = ["NamedClassifier", "import_head", "load_classifier_for"]
+__all__ = ["NamedClassifier", "identify", "import_head", "load_classifier_for"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +78,25 @@ def _builtin(name: str) -> PromptSet:
 def _in_words(run: Run, prompt_set: PromptSet, model: str | None) -> Classifier:
     wanted = run.manifest.encoder
     with load_encoder(model or run.manifest.encoder_location) as encoder:
-        if encoder.identity.weights_sha256 != wanted.weights_sha256:
+        if not _same_weights(encoder.identity, wanted):
             raise EncoderMismatchError(
                 "the encoder that should read the prompts is not the one that made the run",
-                expected=f"{wanted.name} (sha256 {wanted.weights_sha256[:12]}…)",
-                found=f"{encoder.identity.name} (sha256 {encoder.identity.weights_sha256[:12]}…)",
+                expected=wanted.description,
+                found=encoder.identity.description,
                 state="nothing was written",
                 hint="name the folder or model of the scan with `--model`",
             )
         return build_zero_shot(
             prompt_set, encoder.encode_texts, identity=encoder.identity, logit_scale=encoder.logit_scale
         )
+
+
+def _same_weights(one: EncoderIdentity, other: EncoderIdentity) -> bool:
+    """Return whether two encoders are the same: by hash, and by name where embeddings came without one."""
+    if one.weights_sha256 is None or other.weights_sha256 is None:
+        same_name = canonical_name(one.name) == canonical_name(other.name)
+        return same_name and one.embedding_dim == other.embedding_dim
+    return one.weights_sha256 == other.weights_sha256
 
 
 def import_head(source: str | Path, destination: str | Path, *, model: str) -> SoftPrompts:
@@ -105,17 +115,22 @@ def import_head(source: str | Path, destination: str | Path, *, model: str) -> S
     destination = Path(destination)
     if destination.suffix != ".safetensors":
         raise UsageError(f"`{destination}` is no name for a classifier", expected="a name that ends in .safetensors")
-    name, sha256 = _name_and_hash(model)
+    name, identity = identify(model)
+    sha256 = identity.weights_sha256 if identity else None
     head = import_q16_prompts(source, encoder_name=name, encoder_weights_sha256=sha256)
     save_classifier(head, destination)
     return head
 
 
-def _name_and_hash(model: str) -> tuple[str, str | None]:
+def identify(model: str) -> tuple[str, EncoderIdentity | None]:
+    """Return the name of an encoder, and its identity where it is on this machine as a folder.
+
+    A name of the catalog or hub is taken at its word: nothing is fetched.
+    """
     known = find_model(model)
     if known is not None and known.repo is not None:
         return known.name, None
     if not Path(model).exists() and model.count("/") == 1 and not model.startswith("."):
         return model, None
     with load_encoder(model) as encoder:
-        return encoder.identity.name, encoder.identity.weights_sha256
+        return encoder.identity.name, encoder.identity

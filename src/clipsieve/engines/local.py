@@ -10,9 +10,9 @@ import numpy as np
 
 from clipsieve.encoders import Encoder
 from clipsieve.engines.base import Engine, Row
+from clipsieve.engines.options import ScanOptions
 from clipsieve.engines.pool import DecodePool
 from clipsieve.errors import SourceError
-from clipsieve.images import DecodeLimits
 from clipsieve.sources import Source
 from clipsieve.types import DecodedImage, EmbeddedImage, FailedImage, Failure, FailureCode, FailureStep, ImageRef, Shard
 
@@ -39,7 +39,7 @@ class LocalEngine(Engine):
         source: Source,
         shards: Iterable[Shard],
         encoder: Encoder,
-        limits: DecodeLimits,
+        options: ScanOptions,
         on_images: Callable[[int], object],
     ) -> Generator[tuple[Shard, list[Row]], None, None]:
         """Decode ahead of the encoder, across the borders of shards; see `Engine.embed`."""
@@ -47,10 +47,10 @@ class LocalEngine(Engine):
         n_workers = self.workers or len(os.sched_getaffinity(0))
         # Two batches on their way: while one is encoded, the next one is decoded.
         window = 2 * self.batch_size + n_workers
-        with DecodePool(n_workers, encoder.identity.preprocessing, limits, window=window) as pool:
+        with DecodePool(n_workers, encoder.recipe, options.limits, window=window, blocked=options.block_list) as pool:
             decoded = pool.map(_read_all(source, ahead))
             for shard in todo:
-                members = itertools.islice(decoded, len(shard.members))
+                members = itertools.islice(decoded, shard.n_images)
                 yield shard, list(self._encode(members, encoder, on_images))
 
     def _encode(
@@ -72,10 +72,10 @@ def _read_all(source: Source, shards: Iterable[Shard]) -> Iterator[ImageRef]:
         for ref in source.read(shard):
             n += 1
             yield ref
-        if n != len(shard.members):
+        if n != shard.n_images:
             raise SourceError(
                 f"the source gave {n:,} images for shard {shard.index}",
-                expected=f"{len(shard.members):,}, one for each that it listed",
+                expected=f"{shard.n_images:,}, one for each that it listed",
             )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from clipsieve.errors import UsageError
-from clipsieve.images import DecodeLimits
+from clipsieve.images import BlockList, DecodeLimits
 
 __all__ = ["MaxFailures", "ScanOptions"]
 
@@ -66,10 +66,13 @@ class ScanOptions:
         The most images in a part, >= 1.
     limits : DecodeLimits
         What an image may cost.
+    block_list : BlockList
+        Images that are recorded as blocked and never opened.
     max_failures : MaxFailures
         When to give up. Decides no row, only whether the scan goes on.
     """
 
     part_size: int = 1000
     limits: DecodeLimits = field(default_factory=DecodeLimits)
+    block_list: BlockList = field(default_factory=BlockList)
     max_failures: MaxFailures = field(default_factory=MaxFailures)

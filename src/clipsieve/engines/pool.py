@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import queue
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from collections import deque
@@ -16,9 +18,18 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 
 from clipsieve.errors import EngineError
-from clipsieve.images import DecodeLimits
+from clipsieve.images import BlockList, DecodeLimits
 from clipsieve.images.worker import READY, max_reply_bytes, pack_setup, unpack_reply
-from clipsieve.types import DecodedImage, FailedImage, Failure, FailureCode, FailureStep, ImageRef, Preprocessing
+from clipsieve.types import (
+    DecodedImage,
+    FailedImage,
+    Failure,
+    FailureCode,
+    FailureStep,
+    FileFacts,
+    ImageRef,
+    Preprocessing,
+)
 
 __all__ = ["DecodePool"]
 
@@ -32,16 +43,22 @@ KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 1024**2), "MALLOC_TRIM_THRESHO
 class _Worker:
     """One decoding process and the socket to it."""
 
-    def __init__(self, setup: str, size_px: int) -> None:
+    def __init__(self, setup: str, size_px: int, timeout_s: float) -> None:
         self._max_reply_bytes = max_reply_bytes(size_px)
         self._is_ready = False
         ours, theirs = socket.socketpair()
         with theirs:
             # -P: the folder that a person works in may hold anything, a `json.py` too; nothing is imported from it.
             command = [sys.executable, "-P", "-m", "clipsieve.images.worker", str(theirs.fileno()), setup]
-            self.process = subprocess.Popen(  # noqa: S603
-                command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env={**KEEP_MEMORY, **os.environ}
-            )
+            try:
+                self.process = subprocess.Popen(  # noqa: S603
+                    command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env={**KEEP_MEMORY, **os.environ}
+                )
+            except OSError as error:
+                ours.close()
+                raise _cannot_start(error.strerror or type(error).__name__) from error
+        # A process that has stopped reads nothing: then handing over an image must end as well.
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(timeout_s) + 1, 0))
         self.connection = Connection(ours.detach())
 
     def _wait_until_ready(self) -> None:
@@ -53,18 +70,16 @@ class _Worker:
             found = f"no sign of life within {START_TIMEOUT_S:g} s"
         except (EOFError, OSError):
             found = f"it ended at once, with status {self.end()}"
-        raise EngineError(
-            "the decoding process cannot be started",
-            found=found,
-            state="finished parts are kept",
-            hint=f"`{sys.executable} -m clipsieve.images.worker` shows why, if it says more than that an argument is missing",
-        )
+        raise _cannot_start(found)
 
     def ask(self, content: bytes, timeout_s: float) -> bytes:
         """Return the reply; TimeoutError if there is none in time, EOFError or OSError if the process has died."""
         if not self._is_ready:  # asked for now and not at the start: meanwhile the encoder was loaded
             self._wait_until_ready()
-        self.connection.send_bytes(content)
+        try:
+            self.connection.send_bytes(content)
+        except BlockingIOError:
+            raise TimeoutError from None
         if not self.connection.poll(timeout_s):
             raise TimeoutError
         return self.connection.recv_bytes(self._max_reply_bytes)
@@ -89,9 +104,20 @@ class DecodePool:
         A process that exceeds `max_seconds` on one image is ended, and the image is a failure.
     window : int
         How many images may be on their way at once.
+    blocked : BlockList, optional
+        Images that no decoder ever sees.
     """
 
-    def __init__(self, n_workers: int, recipe: Preprocessing, limits: DecodeLimits, *, window: int) -> None:
+    def __init__(
+        self,
+        n_workers: int,
+        recipe: Preprocessing,
+        limits: DecodeLimits,
+        *,
+        window: int,
+        blocked: BlockList | None = None,
+    ) -> None:
+        self._blocked = blocked or BlockList()
         self._setup = pack_setup(recipe, limits)
         self._size_px = recipe.size_px
         self._timeout_s = limits.max_seconds
@@ -99,7 +125,7 @@ class DecodePool:
         self._window = max(window, n_workers)
         self._idle: queue.SimpleQueue[_Worker | None] = queue.SimpleQueue()
         self._threads = ThreadPoolExecutor(n_workers, thread_name_prefix="decode")
-        self._workers = [_Worker(self._setup, recipe.size_px) for _ in range(n_workers)]
+        self._workers = [_Worker(self._setup, recipe.size_px, limits.max_seconds) for _ in range(n_workers)]
         for worker in self._workers:
             self._idle.put(worker)
 
@@ -117,20 +143,22 @@ class DecodePool:
         bare = replace(ref, content=b"")
         if isinstance(ref.content, Failure):
             return FailedImage(bare, None, ref.content)
+        if self._blocked and self._blocked.blocks(ref.content):
+            failure = Failure(FailureStep.READ, FailureCode.BLOCKED, "it is on the block list")
+            return FailedImage(bare, _facts_of(ref.content), failure)
         worker = self._take()
         try:
             facts, result = unpack_reply(worker.ask(ref.content, self._timeout_s), self._size_px)
         except TimeoutError:
-            detail = f"not decoded within {self._timeout_s:g} s"
-            return FailedImage(bare, None, self._replace(worker, FailureCode.TIMED_OUT, detail))
+            failure = self._replace(worker, FailureCode.TIMED_OUT, f"not decoded within {self._timeout_s:g} s")
+            return FailedImage(bare, _facts_of(ref.content), failure)
         except (EOFError, OSError, ValueError, KeyError, TypeError):
-            return FailedImage(
-                bare, None, self._replace(worker, FailureCode.DECODER_CRASHED, "the decoder process died")
-            )
+            failure = self._replace(worker, FailureCode.DECODER_CRASHED, "the decoder process died")
+            return FailedImage(bare, _facts_of(ref.content), failure)
         self._idle.put(worker)
-        if isinstance(result, Failure) or facts is None:
-            return FailedImage(bare, facts, result)  # type: ignore[arg-type]
-        return DecodedImage(bare, facts, result)
+        if isinstance(result, Failure):
+            return FailedImage(bare, facts, result)
+        return DecodedImage(bare, facts or _facts_of(ref.content), result)
 
     def _take(self) -> _Worker:
         """Wait for an idle worker; one that has died while idle, of nothing that an image did, is replaced."""
@@ -141,7 +169,7 @@ class DecodePool:
 
     def _renew(self, worker: _Worker) -> _Worker:
         worker.end()
-        fresh = _Worker(self._setup, self._size_px)
+        fresh = _Worker(self._setup, self._size_px, self._timeout_s)
         self._workers[self._workers.index(worker)] = fresh
         return fresh
 
@@ -168,6 +196,20 @@ class DecodePool:
         self._threads.shutdown(wait=True)
         for worker in self._workers:
             worker.end()
+
+
+def _facts_of(content: bytes) -> FileFacts:
+    """Return what is known of a file that no decoder has reported on."""
+    return FileFacts(hashlib.sha256(content).hexdigest(), len(content), None, None, None)
+
+
+def _cannot_start(found: str) -> EngineError:
+    return EngineError(
+        "the decoding process cannot be started",
+        found=found,
+        state="finished parts are kept",
+        hint=f"`{sys.executable} -m clipsieve.images.worker` shows why, if it says more than that an argument is missing",
+    )
 
 
 def _signal_name(number: int) -> str:

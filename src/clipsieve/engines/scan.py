@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,10 +16,10 @@ from clipsieve.encoders import Encoder
 from clipsieve.engines.base import Engine
 from clipsieve.engines.local import LocalEngine
 from clipsieve.engines.options import MaxFailures, ScanOptions
-from clipsieve.errors import RunConflictError, RunCorruptError, TooManyFailuresError
-from clipsieve.images import DecodeLimits
+from clipsieve.engines.prepare import Redo, prepare_run
+from clipsieve.errors import RunCorruptError, TooManyFailuresError
 from clipsieve.sources import Source
-from clipsieve.store import Run, RunManifest, image_table
+from clipsieve.store import Run, RunManifest, image_table, locked
 from clipsieve.types import FailedImage, Plan, Shard
 
 __all__ = ["ScanReport", "scan"]
@@ -39,6 +39,8 @@ class ScanReport:
         Files passed over because they are no images.
     elapsed_s : float
         Wall-clock time of this scan.
+    warnings : tuple of str
+        What a person should look at before they go on.
     """
 
     n_listed: int
@@ -47,6 +49,7 @@ class ScanReport:
     n_new: int
     n_ignored: int
     elapsed_s: float
+    warnings: tuple[str, ...] = ()
 
 
 def scan(
@@ -56,12 +59,13 @@ def scan(
     *,
     options: ScanOptions | None = None,
     engine: Engine | None = None,
+    redo: Redo = "never",
     on_progress: Callable[[int, int], object] = lambda _n_done, _n_total: None,
 ) -> ScanReport:
     """Encode every image of a source into a run folder, once.
 
-    Parts that are there and were made from the same inputs by the same encoder are kept; so the same call again goes on
-    where an interrupted one stopped, and picks up what has changed in the source.
+    Parts that are there and were made from the same inputs by the same encoder with the same options are kept; so the same
+    call again goes on where an interrupted one stopped, and picks up what has changed in the source.
 
     Parameters
     ----------
@@ -72,9 +76,12 @@ def scan(
     encoder : Encoder
         Makes the embeddings.
     options : ScanOptions, optional
-        Part size, limits, allowed failures.
+        Part size, limits, block list, allowed failures.
     engine : Engine, optional
         Runs the stages; :class:`LocalEngine` by default.
+    redo : {"never", "stale", "all"}
+        What to do with a run of another encoder or other options: refuse it; make anew the parts that were made so, and drop
+        the scores; or make everything anew, of another source too.
     on_progress : callable
         Called with the number of images done and listed.
 
@@ -88,33 +95,36 @@ def scan(
     SourceError
         If the source cannot be listed or holds no image; nothing is written.
     RunConflictError
-        If the folder holds something else; nothing is written.
+        If the folder holds something else, or another process is writing to it; nothing is written.
+    RunError
+        If the disk is full or the folder cannot be written to; finished parts are kept.
     TooManyFailuresError
         If more images failed than allowed; finished parts are kept.
     """
     options = options or ScanOptions()
     engine = engine or LocalEngine()
     started = time.monotonic()
-    plan = source.plan(options.part_size)
-    run = _open_or_create(Path(run_path), _manifest(source, plan, encoder, options), encoder)
-    tally = _Tally(plan.n_images, options.max_failures, on_progress)
-    todo = [shard for shard in plan.shards if not tally.count_if_done(run, shard, encoder)]
-    _embed(run, source, todo, encoder, engine, options.limits, tally)
-    if tally.n_done != plan.n_images:
-        raise RunCorruptError(
-            f"`{run.path}` does not hold one row for each input",
-            expected=f"{plan.n_images:,}",
-            found=f"{tally.n_done:,}",
+    with locked(Path(run_path)):
+        plan = source.plan(options.part_size)
+        run = prepare_run(Path(run_path), _manifest(source, plan, encoder, options), redo, lambda: _try_out(encoder))
+        tally = _Tally(plan.n_images, options.max_failures, on_progress)
+        todo = [shard for shard in plan.shards if not tally.count_if_done(run, shard)]
+        _embed(run, source, todo, encoder, engine, options, tally)
+        if tally.n_done != plan.n_images:
+            raise RunCorruptError(
+                f"`{run.path}` does not hold one row for each input",
+                expected=f"{plan.n_images:,}",
+                found=f"{tally.n_done:,}",
+            )
+        report = ScanReport(
+            n_listed=plan.n_images,
+            n_scanned=plan.n_images - tally.n_failed,
+            n_failed=tally.n_failed,
+            n_new=tally.n_new,
+            n_ignored=plan.n_ignored,
+            elapsed_s=time.monotonic() - started,
         )
-    report = ScanReport(
-        n_listed=plan.n_images,
-        n_scanned=plan.n_images - tally.n_failed,
-        n_failed=tally.n_failed,
-        n_new=tally.n_new,
-        n_ignored=plan.n_ignored,
-        elapsed_s=time.monotonic() - started,
-    )
-    run.record(what="scan", finished=datetime.now(UTC).isoformat(timespec="seconds"), **asdict(report))
+        run.record(what="scan", finished=datetime.now(UTC).isoformat(timespec="seconds"), **asdict(report))
     return report
 
 
@@ -128,14 +138,23 @@ class _Tally:
         self._shown = 0
         self._on_progress = on_progress
 
-    def count_if_done(self, run: Run, shard: Shard, encoder: Encoder) -> bool:
+    def count_if_done(self, run: Run, shard: Shard) -> bool:
         """Count a part that an earlier scan finished; return False if there is none that still holds."""
         path = run.image_part(shard.index)
         made_from = run.part_metadata(path) or {}
-        wanted = {"clipsieve.inputs": shard.fingerprint, "clipsieve.encoder": encoder.identity.fingerprint}
+        wanted = {
+            "clipsieve.inputs": shard.fingerprint,
+            "clipsieve.encoder": run.manifest.encoder.fingerprint,
+            "clipsieve.options": run.manifest.options_fingerprint,
+        }
         if any(made_from.get(name) != value for name, value in wanted.items()):
             return False
-        codes = run.read_part(path, ["failure_code"]).column("failure_code")
+        try:
+            codes = run.read_part(path, ["failure_code"]).column("failure_code")
+        except RunCorruptError:
+            return False
+        if len(codes) != shard.n_images:
+            return False
         self.n_done += len(codes)
         self.n_failed += len(codes) - codes.null_count
         self.show(len(codes))
@@ -161,15 +180,16 @@ class _Tally:
 
 
 def _embed(
-    run: Run, source: Source, todo: list[Shard], encoder: Encoder, engine: Engine, limits: DecodeLimits, tally: _Tally
+    run: Run, source: Source, todo: list[Shard], encoder: Encoder, engine: Engine, options: ScanOptions, tally: _Tally
 ) -> None:
     if not todo:
         return
-    identity = encoder.identity
+    dim = encoder.identity.embedding_dim
+    made_by = {"encoder": encoder.identity.fingerprint, "options": run.manifest.options_fingerprint}
     # Closed on the way out, whatever the reason: the engine's processes end with the scan.
-    with closing(engine.embed(source, todo, encoder, limits, tally.show)) as parts:
+    with closing(engine.embed(source, todo, encoder, options, tally.show)) as parts:
         for shard, rows in parts:
-            table = image_table(rows, identity.embedding_dim, inputs=shard.fingerprint, encoder=identity.fingerprint)
+            table = image_table(rows, dim, inputs=shard.fingerprint, **made_by)
             run.write_part(run.image_part(shard.index), table)
             tally.count(run, len(rows), sum(isinstance(row, FailedImage) for row in rows))
 
@@ -184,50 +204,23 @@ def _manifest(source: Source, plan: Plan, encoder: Encoder, options: ScanOptions
         n_ignored=plan.n_ignored,
         encoder=encoder.identity,
         encoder_location=encoder.location,
-        options={"max_pixels": options.limits.max_pixels},
+        options=_deciding(source, options),
         clipsieve_version=__version__,
     )
 
 
-def _open_or_create(path: Path, wanted: RunManifest, encoder: Encoder) -> Run:
-    """Return the run to write to, with the plan of today; refuse a folder that is another run."""
-    if not (path / "run.json").exists():
-        side = encoder.identity.preprocessing.size_px
-        encoder.encode_images(np.zeros((1, side, side, 3), dtype=np.uint8))  # a damaged model leaves no empty run
-        return Run.create(path, wanted)
-    found = Run.open(path).manifest
-    for what, there, here in _differences(found, wanted):
-        raise RunConflictError(
-            f"the folder `{path}` holds a run with another {what}",
-            expected=there,
-            found=here,
-            state="nothing was written",
-            hint="choose another folder with `-o`, or give what the run was made with",
-        )
-    run = Run(path, replace(wanted, clipsieve_version=found.clipsieve_version))
-    run.save()
-    run.remove_surplus_parts()
-    return run
+def _deciding(source: Source, options: ScanOptions) -> dict[str, int | float | str]:
+    """Return the options that decide rows."""
+    limits = {
+        "max_pixels": options.limits.max_pixels,
+        "max_bytes": source.max_bytes,
+        "max_seconds": options.limits.max_seconds,
+    }
+    blocked = {"hash_list": options.block_list.fingerprint} if options.block_list else {}
+    return {**limits, **source.options, **blocked}
 
 
-def _differences(found: RunManifest, wanted: RunManifest) -> list[tuple[str, str, str]]:
-    """Return what may not change between two scans into one folder, with both values."""
-    pairs = [
-        (
-            "source",
-            f"{found.source_kind} `{found.source_location}`",
-            f"{wanted.source_kind} `{wanted.source_location}`",
-        ),
-        ("encoder", _describe(found), _describe(wanted)),
-        ("--part-size", str(found.part_size), str(wanted.part_size)),
-        ("--max-pixels", str(found.options), str(wanted.options)),
-    ]
-    same_encoder = found.encoder.fingerprint == wanted.encoder.fingerprint
-    return [
-        (what, there, here) for what, there, here in pairs if there != here and not (what == "encoder" and same_encoder)
-    ]
-
-
-def _describe(manifest: RunManifest) -> str:
-    encoder = manifest.encoder
-    return f"{encoder.name}, {encoder.embedding_dim} wide, {encoder.precision} (sha256 {encoder.weights_sha256[:12]}…)"
+def _try_out(encoder: Encoder) -> None:
+    """Encode one black image: a damaged model leaves no empty run."""
+    side = encoder.recipe.size_px
+    encoder.encode_images(np.zeros((1, side, side, 3), dtype=np.uint8))

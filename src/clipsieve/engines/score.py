@@ -11,11 +11,13 @@ import numpy as np
 import pyarrow as pa
 
 from clipsieve._version import __version__
-from clipsieve.classifiers import Classifier, check_encoder, describe_classifier
+from clipsieve.classifiers import Classifier, check_encoder, check_large_dimensions, describe_classifier
 from clipsieve.errors import UsageError
-from clipsieve.store import Run, score_table, to_float32, valid_score_name
+from clipsieve.store import Run, locked, score_table, to_float32, valid_score_name
 
 __all__ = ["ScoreReport", "score"]
+
+SAMPLE_ROWS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class ScoreReport:
         The classifier's.
     elapsed_s : float
         Wall-clock time.
+    warnings : tuple of str
+        What a person should look at before they believe the scores.
     """
 
     name: str
@@ -39,6 +43,7 @@ class ScoreReport:
     n_flagged: int
     threshold: float
     elapsed_s: float
+    warnings: tuple[str, ...] = ()
 
 
 def score(
@@ -77,8 +82,14 @@ def score(
             hint="choose another with `--name`",
         )
     check_encoder(classifier, run.manifest.encoder)
+    with locked(run.path / "scores" / name):
+        return _score(run, classifier, name, on_progress)
+
+
+def _score(run: Run, classifier: Classifier, name: str, on_progress: Callable[[int, int], object]) -> ScoreReport:
     started = time.monotonic()
     facts = describe_classifier(classifier)
+    warnings = _doubts(run, classifier)
     run.drop_score_facts(name)  # until all parts are new, there are no scores of that name
     n_done = n_scored = n_flagged = 0
     for index, images in enumerate(run.iter_images(["image_id", "embedding"])):
@@ -89,7 +100,8 @@ def score(
         n_scored += len(probability)
         n_flagged += int((probability >= classifier.threshold).sum())
         on_progress(n_done, run.manifest.n_images)
-    report = ScoreReport(name, n_scored, n_flagged, classifier.threshold, time.monotonic() - started)
+    elapsed_s = time.monotonic() - started
+    report = ScoreReport(name, n_scored, n_flagged, classifier.threshold, elapsed_s, warnings)
     run.write_score_facts(
         name, {**facts, "n_scored": n_scored, "n_flagged": n_flagged, "clipsieve_version": __version__}
     )
@@ -97,12 +109,21 @@ def score(
     return report
 
 
+def _doubts(run: Run, classifier: Classifier) -> tuple[str, ...]:
+    """Return why the embeddings may be of other weights than the classifier's, where only names say that they match."""
+    if run.manifest.encoder.weights_sha256 is not None and classifier.encoder_weights_sha256 is not None:
+        return ()
+    column = run.read_images(0, ["embedding"]).slice(0, SAMPLE_ROWS).column("embedding")
+    doubt = check_large_dimensions(to_float32(column), classifier.encoder_name)
+    return (doubt,) if doubt else ()
+
+
 def _score_part(images: pa.Table, classifier: Classifier) -> pa.Table:
     column = images.column("embedding")
     present = ~column.is_null().to_numpy()
     embeddings = to_float32(column)
     logits = classifier.logits(embeddings)
-    probability = classifier.predict_proba(embeddings)[:, 1]
+    probability = classifier.proba_from_logits(logits)[:, 1]
     inputs = (images.schema.metadata or {}).get(b"clipsieve.inputs", b"").decode()
     ids = images.column("image_id").combine_chunks()
     return score_table(ids, np.asarray(present), probability, logits, inputs=inputs)

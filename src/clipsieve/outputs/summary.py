@@ -46,8 +46,8 @@ class Summary:
 
     Attributes
     ----------
-    source, encoder : str
-        Where the images came from and what encoded them.
+    source, kind, encoder : str
+        Where the images came from, which kind of source that is, and what encoded them.
     n_listed, n_scanned, n_failed, n_ignored : int
         Inputs, those with an embedding, those without; files that are no images.
     failures : tuple of (str, int)
@@ -67,6 +67,7 @@ class Summary:
     """
 
     source: str
+    kind: str
     encoder: str
     n_listed: int
     n_scanned: int
@@ -138,6 +139,7 @@ def summarize(run: Run, classifier: str | None = None) -> Summary:
     scans = [entry for entry in run.history() if entry.get("what") == "scan" and entry.get("n_new")]
     return Summary(
         source=run.manifest.source_location,
+        kind=run.manifest.source_kind,
         encoder=run.manifest.encoder.name,
         n_listed=run.manifest.n_images,
         n_scanned=run.manifest.n_images - n_failed,

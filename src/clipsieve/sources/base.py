@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 from clipsieve.types import ImageRef, Plan, Shard
 
-__all__ = ["Source"]
+__all__ = ["MAX_BYTES", "Source"]
+
+MAX_BYTES = 512 * 1024**2
 
 
 class Source(ABC):
     """A place that images come from. It is never modified.
 
-    A source is picklable and holds no open file, so that any worker can read any shard.
+    A source is picklable, and its copies hold no open file, so that any worker can read any shard.
+
+    Attributes
+    ----------
+    kind : str
+        The name of this sort of source, as `--source` takes it.
+    max_bytes : int
+        A larger image is not read but recorded as a failure.
     """
 
     kind: ClassVar[str]
+    max_bytes: int = MAX_BYTES
 
     @property
     @abstractmethod
     def location(self) -> str:
         """Where the source lies: an absolute path or a URL."""
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """What was said of the source beside its location and decides what is read: names of columns, say."""
+        return {}
 
     @abstractmethod
     def plan(self, part_size: int) -> Plan:
@@ -46,4 +61,4 @@ class Source(ABC):
 
     @abstractmethod
     def read(self, shard: Shard) -> Iterator[ImageRef]:
-        """Yield one reference for each member of the shard, in order; what cannot be read carries a `Failure`."""
+        """Yield one reference for each input of the shard, in order; what cannot be read carries a `Failure`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +11,13 @@ from typing import ClassVar
 from urllib.parse import quote, unquote_to_bytes
 
 from clipsieve.errors import SourceError
-from clipsieve.sources.base import Source
+from clipsieve.sources.base import MAX_BYTES, Source
+from clipsieve.sources.local_file import read_local_file
+from clipsieve.sources.names import escape_name, label_of, legible
 from clipsieve.sources.signatures import EXTENSIONS, N_SIGNATURE_BYTES, looks_like_an_image
-from clipsieve.types import Failure, FailureCode, FailureStep, ImageRef, Plan, Shard
+from clipsieve.types import ImageRef, Plan, Shard
 
 __all__ = ["FolderSource"]
-
-MAX_BYTES = 512 * 1024**2
 
 
 class FolderSource(Source):
@@ -46,7 +45,7 @@ class FolderSource(Source):
     @property
     def location(self) -> str:
         r"""The absolute path of the folder; a byte that is no UTF-8 as `\xNN`, since the run's files are UTF-8."""
-        return _readable(os.fsencode(self.root))
+        return legible(os.fsencode(self.root))
 
     def plan(self, part_size: int) -> Plan:
         """List the folder and cut the listing into shards; see `Source.plan`."""
@@ -60,15 +59,13 @@ class FolderSource(Source):
     def read(self, shard: Shard) -> Iterator[ImageRef]:
         """Read the shard's files; see `Source.read`."""
         for member in shard.members:
-            relative = unquote_to_bytes(member)
-            path = os.path.join(os.fsencode(self.root), relative)
-            first, slash, _ = member.partition("/")
+            path = os.path.join(os.fsencode(self.root), unquote_to_bytes(member))
             yield ImageRef(
                 image_id=member,
                 uri="file://" + quote(path),
-                label=_readable(first) if slash else None,
+                label=label_of(member),
                 caption=None,
-                content=self._read_file(path),
+                content=read_local_file(path, self.max_bytes, inside=os.fsencode(self.root)),
             )
 
     def _list(self) -> tuple[list[bytes], list[bytes]]:
@@ -97,7 +94,7 @@ class FolderSource(Source):
                 return list(entries)
         except OSError as error:
             raise SourceError(
-                f"cannot list the folder `{_readable(path)}`: {error.strerror}",
+                f"cannot list the folder `{legible(path)}`: {error.strerror}",
                 state="nothing was read: a listing with a hole in it would lose images in silence",
                 hint="make the folder readable, or scan the folders that are",
             ) from error
@@ -127,7 +124,7 @@ class FolderSource(Source):
         digest = hashlib.sha256()
         for relative in paths:
             digest.update(relative + b"\0" + self._stamp(relative) + b"\n")
-        return Shard(index, tuple(_image_id(relative) for relative in paths), digest.hexdigest())
+        return Shard(index, tuple(escape_name(relative) for relative in paths), digest.hexdigest(), len(paths))
 
     def _stamp(self, relative: bytes) -> bytes:
         """Return what changes when a file does: its size and time."""
@@ -136,24 +133,6 @@ class FolderSource(Source):
         except OSError as error:
             return f"unreadable {error.errno}".encode()
         return f"{facts.st_size} {facts.st_mtime_ns}".encode()
-
-    def _read_file(self, path: bytes) -> bytes | Failure:
-        try:
-            with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-                facts = os.fstat(file.fileno())
-                if not stat.S_ISREG(facts.st_mode):
-                    return _failure(FailureCode.READ_ERROR, "no longer a regular file")
-                if not self._is_below(os.readlink(b"/proc/self/fd/%d" % file.fileno())):
-                    return _failure(FailureCode.NOT_PERMITTED, "since the listing, a link leads it out of the folder")
-                if facts.st_size > self.max_bytes:
-                    return _failure(FailureCode.TOO_MANY_BYTES, f"{facts.st_size:,} bytes, allowed {self.max_bytes:,}")
-                return file.read(self.max_bytes)
-        except FileNotFoundError:
-            return _failure(FailureCode.NOT_FOUND, "listed, but gone when it was read")
-        except PermissionError:
-            return _failure(FailureCode.NOT_PERMITTED, "no permission to read it")
-        except OSError as error:
-            return _failure(FailureCode.READ_ERROR, error.strerror or type(error).__name__)
 
     def _nothing_found(self, ignored: list[bytes]) -> SourceError:
         if not ignored:
@@ -168,18 +147,3 @@ class FolderSource(Source):
             expected="files such as .jpg, .png, .webp",
             found=f"{files}: {listed}",
         )
-
-
-def _failure(code: FailureCode, detail: str) -> Failure:
-    return Failure(FailureStep.READ, code, detail)
-
-
-def _image_id(relative: bytes) -> str:
-    """Return a path as text, unique and reversible: `%` and every byte that is no UTF-8 become `%XX`."""
-    text = relative.replace(b"%", b"%25").decode("utf-8", errors="surrogateescape")
-    return "".join(f"%{ord(c) - 0xDC00:02X}" if "\udc80" <= c <= "\udcff" else c for c in text)
-
-
-def _readable(path: str | bytes) -> str:
-    text = unquote_to_bytes(path) if isinstance(path, str) else path
-    return text.decode(errors="backslashreplace")

@@ -1,8 +1,10 @@
-"""Which files are images: by their names, or, where a name says nothing, by their first bytes."""
+"""Which files are what: by their names, or, where a name says nothing, by their first bytes."""
 
 from __future__ import annotations
 
-__all__ = ["EXTENSIONS", "N_SIGNATURE_BYTES", "looks_like_an_image"]
+from pathlib import PurePosixPath
+
+__all__ = ["EXTENSIONS", "N_SIGNATURE_BYTES", "is_image_name", "is_table_name", "is_tar_name", "looks_like_an_image"]
 
 # Of the formats that `clipsieve.images` decodes. Whatever is named so is an input, and a failure if it is something else.
 EXTENSIONS = frozenset(
@@ -34,3 +36,18 @@ def looks_like_an_image(head: bytes) -> bool:
     if head[4:8] == b"ftyp":
         return head[8:12] in (b"avif", b"avis")
     return head.startswith(_SIGNATURES)
+
+
+def is_image_name(name: str) -> bool:
+    """Return whether a name ends like an image's, in any case."""
+    return PurePosixPath(name).suffix.lower() in EXTENSIONS
+
+
+def is_tar_name(name: str) -> bool:
+    """Return whether a name ends like that of a tar file, plain or gzip."""
+    return name.lower().endswith((".tar", ".tar.gz", ".tgz"))
+
+
+def is_table_name(name: str) -> bool:
+    """Return whether a name ends like that of a CSV or Parquet file."""
+    return name.lower().endswith((".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".pq"))

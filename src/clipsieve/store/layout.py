@@ -44,8 +44,8 @@ def valid_score_name(name: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) is not None
 
 
-def image_schema(embedding_dim: int) -> pa.Schema:
-    """Return the columns of `images/part-*.parquet`."""
+def image_schema(embedding_dim: int, number_type: pa.DataType | None = None) -> pa.Schema:
+    """Return the columns of `images/part-*.parquet`; embeddings that lie elsewhere may be of another type of number."""
     text, number = pa.string(), pa.int64()
     return pa.schema(
         [
@@ -58,7 +58,8 @@ def image_schema(embedding_dim: int) -> pa.Schema:
             pa.field("bytes", number),
             pa.field("label", text),
             pa.field("caption", text),
-            pa.field("embedding", pa.list_(pa.float16(), embedding_dim)),
+            pa.field("metadata", text),
+            pa.field("embedding", pa.list_(number_type or pa.float16(), embedding_dim)),
             pa.field("failure_step", text),
             pa.field("failure_code", text),
             pa.field("failure_detail", text),
@@ -67,7 +68,7 @@ def image_schema(embedding_dim: int) -> pa.Schema:
 
 
 def image_table(
-    rows: Sequence[EmbeddedImage | FailedImage], embedding_dim: int, *, inputs: str, encoder: str
+    rows: Sequence[EmbeddedImage | FailedImage], embedding_dim: int, *, inputs: str, encoder: str, options: str
 ) -> pa.Table:
     """Return the rows of one part.
 
@@ -77,10 +78,15 @@ def image_table(
         In source order.
     embedding_dim : int
         d.
-    inputs, encoder : str
-        The fingerprints of the shard and of the encoder; they travel in the table's metadata.
+    inputs, encoder, options : str
+        The fingerprints of the shard, of the encoder and of the options; they travel in the table's metadata.
     """
-    metadata = {"clipsieve.format": str(FORMAT_VERSION), "clipsieve.inputs": inputs, "clipsieve.encoder": encoder}
+    metadata = {
+        "clipsieve.format": str(FORMAT_VERSION),
+        "clipsieve.inputs": inputs,
+        "clipsieve.encoder": encoder,
+        "clipsieve.options": options,
+    }
     schema = image_schema(embedding_dim).with_metadata(metadata)
     columns: dict[str, list[Any]] = {name: [] for name in schema.names if name != "embedding"}
     for row in rows:
@@ -108,6 +114,7 @@ def _fields(row: EmbeddedImage | FailedImage) -> dict[str, Any]:
         "bytes": facts.n_bytes if facts else None,
         "label": row.ref.label,
         "caption": row.ref.caption,
+        "metadata": row.ref.metadata,
         "failure_step": failure.step.value if failure else None,
         "failure_code": failure.code.value if failure else None,
         "failure_detail": failure.detail if failure else None,
@@ -130,10 +137,10 @@ def to_float32(column: pa.ChunkedArray) -> Float32[np.ndarray, "n d"]:
     """Return the embeddings that are not null, as an array, brought back to unit norm after their rounding to float16."""
     present = column.combine_chunks().drop_null()
     width = column.type.list_size
-    values = present.flatten().to_numpy(zero_copy_only=False).reshape(-1, width).astype(np.float32)
-    norms = np.linalg.norm(values, axis=1, keepdims=True)
-    unit: np.ndarray = values / np.maximum(norms, np.finfo(np.float32).tiny)
-    return unit
+    values: np.ndarray = present.flatten().to_numpy(zero_copy_only=False).reshape(-1, width).astype(np.float32)
+    norms = np.sqrt(np.einsum("ij,ij->i", values, values))
+    values /= np.maximum(norms, np.finfo(np.float32).tiny)[:, None]
+    return values
 
 
 def score_table(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -27,8 +28,8 @@ class RunManifest:
         What made the embeddings.
     encoder_location : str
         What loads that encoder again, where the scan ran.
-    options : dict of str to int
-        The limits that decide which images fail.
+    options : dict of str to int, float or str
+        What else decides the rows: limits, names of columns, the block list's fingerprint.
     clipsieve_version : str
         Of the package that made the run.
     """
@@ -41,8 +42,13 @@ class RunManifest:
     n_ignored: int
     encoder: EncoderIdentity
     encoder_location: str
-    options: dict[str, int]
+    options: dict[str, int | float | str]
     clipsieve_version: str
+
+    @property
+    def options_fingerprint(self) -> str:
+        """The sha256 over the options; each part carries that of its own."""
+        return hashlib.sha256(json.dumps(self.options, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
         """Return what `run.json` holds."""
@@ -84,16 +90,22 @@ class RunManifest:
     def _from_dict(cls, value: dict[str, Any]) -> RunManifest:
         encoder = dict(value["encoder"])
         location = str(encoder.pop("location"))
-        recipe = Preprocessing.from_json(encoder.pop("preprocessing"))
+        recipe = encoder.pop("preprocessing")
         return cls(
             source_kind=str(value["source"]["kind"]),
             source_location=str(value["source"]["location"]),
-            encoder=EncoderIdentity(**encoder, preprocessing=recipe),
+            encoder=EncoderIdentity(**encoder, preprocessing=recipe and Preprocessing.from_json(recipe)),
             encoder_location=location,
-            options={str(name): int(number) for name, number in value["options"].items()},
+            options={str(name): _option(option) for name, option in value["options"].items()},
             clipsieve_version=str(value["clipsieve_version"]),
             **{name: int(value["plan"][name]) for name in ("part_size", "n_images", "n_parts", "n_ignored")},
         )
+
+
+def _option(value: object) -> int | float | str:
+    if not isinstance(value, int | float | str):
+        raise TypeError(f"an option is a number or a text, not {type(value).__name__}")
+    return value
 
 
 def _corrupt(where: str, found: str) -> RunCorruptError:

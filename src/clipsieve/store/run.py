@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipsieve.errors import RunConflictError, RunCorruptError, RunNotFoundError
+from clipsieve.errors import EncoderMismatchError, RunConflictError, RunCorruptError, RunNotFoundError
+from clipsieve.store.external import ExternalEmbeddings
 from clipsieve.store.layout import part_name
+from clipsieve.store.lock import LOCK_NAME
 from clipsieve.store.manifest import RunManifest
 from clipsieve.store.writer import append_line, write_json, write_table
 
@@ -34,6 +37,7 @@ class Run:
     def __init__(self, path: Path, manifest: RunManifest) -> None:
         self.path = path
         self.manifest = manifest
+        self._external: ExternalEmbeddings | None = None
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
@@ -74,7 +78,8 @@ class Run:
         if path.exists() and not path.is_dir():
             raise RunConflictError(f"`{path}` is a file", expected="a new folder", state="nothing was written")
         # A process that was killed in its first write leaves the temporary file of `run.json`, and no run.
-        others = [entry for entry in path.iterdir() if entry.name != ".run.json.tmp"] if path.exists() else []
+        ours = {".run.json.tmp", LOCK_NAME}
+        others = [entry for entry in path.iterdir() if entry.name not in ours] if path.exists() else []
         if others:
             raise RunConflictError(
                 f"the folder `{path}` holds other files",
@@ -102,14 +107,26 @@ class Run:
     def part_metadata(self, path: Path) -> dict[str, str] | None:
         """Return what a part says it was made from, or None if it is not there or not whole."""
         try:
-            metadata = pq.read_schema(path).metadata or {}
+            schema = pq.read_schema(path)
         except (OSError, pa.ArrowException):
             return None
-        return {k.decode(): v.decode() for k, v in metadata.items() if k.startswith(b"clipsieve.")}
+        return _facts(schema)
 
     def write_part(self, path: Path, table: pa.Table) -> None:
         """Write one part: afterwards it is whole."""
         write_table(path, table)
+
+    def clear(self) -> None:
+        """Remove everything that a scan or a scoring has written; what people have decided stays."""
+        (self.path / "run.json").unlink(missing_ok=True)
+        (self.path / "embeddings.json").unlink(missing_ok=True)
+        (self.path / "history.jsonl").unlink(missing_ok=True)
+        shutil.rmtree(self.path / "images", ignore_errors=True)
+        self.drop_scores()
+
+    def drop_scores(self) -> None:
+        """Remove all scores: the embeddings that they were made of are no longer there."""
+        shutil.rmtree(self.path / "scores", ignore_errors=True)
 
     def remove_surplus_parts(self) -> None:
         """Remove the parts beyond the plan, as are left when a source has shrunk."""
@@ -127,7 +144,48 @@ class Run:
             If a part is missing (the scan was not finished) or damaged; names the file.
         """
         for index in range(self.manifest.n_parts):
-            yield self.read_part(self.image_part(index), columns)
+            yield self.read_images(index, columns)
+
+    def read_images(self, index: int, columns: list[str] | None = None) -> pa.Table:
+        """Return one part of the images, or some columns of it; errors as for `iter_images`."""
+        if self.external is not None:
+            return self.external.read_part(index, columns)
+        table = self.read_part(self.image_part(index), columns)
+        if not self._is_current(_facts(table.schema)):
+            raise self._mixed()
+        return table
+
+    @property
+    def external(self) -> ExternalEmbeddings | None:
+        """The embeddings that the run reads in place, or None if it has its own."""
+        if self._external is None and self.manifest.source_kind == "embeddings":
+            self._external = ExternalEmbeddings.load(self.path / "embeddings.json")
+        return self._external
+
+    def stands_for(self, external: ExternalEmbeddings) -> bool:
+        """Return whether the run reads these embeddings already."""
+        file = self.path / "embeddings.json"
+        return file.exists() and ExternalEmbeddings.load(file).to_json() == external.to_json()
+
+    def adopt(self, external: ExternalEmbeddings) -> None:
+        """Write down which embeddings elsewhere the run stands for."""
+        write_json(self.path / "embeddings.json", external.to_json())
+        self._external = external
+
+    def _is_current(self, facts: dict[str, str]) -> bool:
+        encoder, options = self.manifest.encoder.fingerprint, self.manifest.options_fingerprint
+        return (facts.get("clipsieve.encoder"), facts.get("clipsieve.options")) == (encoder, options)
+
+    def _mixed(self) -> EncoderMismatchError:
+        """Return the error of a run whose encoder or options were changed, and not every part made anew since."""
+        found = [self.part_metadata(self.image_part(index)) for index in range(self.manifest.n_parts)]
+        n_old = sum(facts is not None and not self._is_current(facts) for facts in found)
+        return EncoderMismatchError(
+            f"{n_old:,} of {self.manifest.n_parts:,} parts in `{self.path}` were made by another encoder or with other options",
+            expected=f"{self.manifest.encoder.name}, {self.manifest.encoder.embedding_dim} wide, in every part",
+            state="nothing was written",
+            hint="give the command that scanned it again: it makes only these parts anew",
+        )
 
     def iter_scores(self, name: str, columns: list[str] | None = None) -> Iterator[tuple[pa.Table, pa.Table]]:
         """Yield the parts of the images (some columns) and of some scores, row for row the same inputs.
@@ -209,6 +267,10 @@ class Run:
             except ValueError:
                 continue
         return found
+
+
+def _facts(schema: pa.Schema) -> dict[str, str]:
+    return {k.decode(): v.decode() for k, v in (schema.metadata or {}).items() if k.startswith(b"clipsieve.")}
 
 
 def _inputs(table: pa.Table) -> bytes | None:

@@ -1,0 +1,147 @@
+"""From embeddings that somebody else has computed to a run that reads them in place."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+
+from clipsieve._version import __version__
+from clipsieve.classifiers import check_large_dimensions
+from clipsieve.encoders import find_model
+from clipsieve.engines.classify import identify
+from clipsieve.engines.prepare import Redo, prepare_run
+from clipsieve.engines.scan import ScanReport
+from clipsieve.errors import EncoderMismatchError, UsageError
+from clipsieve.store import ExternalEmbeddings, RunManifest, find_embeddings, locked, to_float32
+from clipsieve.types import EncoderIdentity
+
+__all__ = ["adopt_embeddings"]
+
+PART_SIZE = 20_000
+SAMPLE_ROWS = 1000
+
+
+def adopt_embeddings(
+    location: str | Path,
+    run_path: str | Path,
+    *,
+    model: str,
+    columns: Mapping[str, str] | None = None,
+    part_size: int = PART_SIZE,
+    redo: Redo = "never",
+    on_progress: Callable[[int, int], object] = lambda _n_done, _n_total: None,
+) -> ScanReport:
+    """Make a run of embeddings that lie somewhere already; they are mapped where they lie and never copied.
+
+    Parameters
+    ----------
+    location : str or Path
+        A folder as clip-retrieval and LAION write it (`img_emb/*.npy`, `metadata/*.parquet`), or of `.npy` files, or one
+        such file. float16 or float32, n x d, of any norm but 0.
+    run_path : str or Path
+        A new or empty folder, or a run of the same embeddings.
+    model : str
+        The encoder that made them. A name of the catalog or hub is taken on trust; of a folder, the weights are hashed.
+    columns : mapping, optional
+        Which column of the metadata is the "id", "label" or "caption"; the rest is chosen by name.
+    part_size : int
+        The most rows that are scored at once.
+    redo : {"never", "stale", "all"}
+        As for `scan`.
+    on_progress : callable
+        Called with the number of rows looked at and listed.
+
+    Returns
+    -------
+    ScanReport
+        `n_failed` counts rows without a direction: all zeros, NaN, infinity. `warnings` tells what speaks against the model.
+
+    Raises
+    ------
+    SourceError
+        If there are no embeddings, or metadata and embeddings do not belong together.
+    EncoderMismatchError
+        If their width is not that of the model.
+    RunConflictError
+        If the folder holds something else.
+    """
+    started = time.monotonic()
+    with locked(Path(run_path)):
+        external = ExternalEmbeddings(find_embeddings(location), part_size, _named(columns or {}))
+        external.check_columns()
+        identity = _identity(model, external)
+        run = prepare_run(Path(run_path), _manifest(Path(location), external, identity, model), redo, lambda: None)
+        if not run.stands_for(external):
+            run.drop_scores()
+            run.adopt(external)
+        n_failed = _count_failures(external, on_progress)
+        report = ScanReport(
+            n_listed=external.n_rows,
+            n_scanned=external.n_rows - n_failed,
+            n_failed=n_failed,
+            n_new=external.n_rows,
+            n_ignored=0,
+            elapsed_s=time.monotonic() - started,
+            warnings=_doubts(external, identity),
+        )
+        run.record(what="scan", finished=datetime.now(UTC).isoformat(timespec="seconds"), **asdict(report))
+    return report
+
+
+def _named(columns: Mapping[str, str]) -> dict[str, str]:
+    if "image" in columns:
+        raise UsageError("embeddings have no image column", hint="leave `--image-column` away")
+    return {("image_id" if what == "id" else what): name for what, name in columns.items()}
+
+
+def _identity(model: str, external: ExternalEmbeddings) -> EncoderIdentity:
+    width = external.files[0].embedding_dim
+    name, identity = identify(model)
+    known = find_model(model)
+    expected = identity.embedding_dim if identity else known.embedding_dim if known else width
+    if expected != width:
+        raise EncoderMismatchError(
+            f"these embeddings were not made by `{name}`",
+            expected=f"{expected} wide",
+            found=f"{width} wide",
+            state="nothing was written",
+            hint="name the encoder that made them with `--model`",
+        )
+    return identity or EncoderIdentity(name, None, None, "unknown", width)
+
+
+def _manifest(location: Path, external: ExternalEmbeddings, identity: EncoderIdentity, model: str) -> RunManifest:
+    return RunManifest(
+        source_kind="embeddings",
+        source_location=str(location.resolve()),
+        part_size=external.part_size,
+        n_images=external.n_rows,
+        n_parts=external.n_parts,
+        n_ignored=0,
+        encoder=identity,
+        encoder_location=str(Path(model).resolve()) if Path(model).exists() else model,
+        options={f"{what}_column": name for what, name in external.columns.items()},
+        clipsieve_version=__version__,
+    )
+
+
+def _count_failures(external: ExternalEmbeddings, on_progress: Callable[[int, int], object]) -> int:
+    n_done = n_failed = 0
+    for index in range(external.n_parts):
+        column = external.read_part(index, ["failure_code"]).column("failure_code")
+        n_done += len(column)
+        n_failed += len(column) - column.null_count
+        on_progress(n_done, external.n_rows)
+    return n_failed
+
+
+def _doubts(external: ExternalEmbeddings, identity: EncoderIdentity) -> tuple[str, ...]:
+    rows = pa.array(list(external.sample(SAMPLE_ROWS)), pa.list_(pa.float32(), external.files[0].embedding_dim))
+    embeddings = to_float32(pa.chunked_array([rows]))
+    doubt = check_large_dimensions(embeddings, identity.name)
+    return (doubt,) if doubt else ()

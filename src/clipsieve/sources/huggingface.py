@@ -1,0 +1,138 @@
+"""Data sets of Hugging Face's `datasets`: a folder from `save_to_disk`, or an id of the hub."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from clipsieve.errors import MissingExtraError, SourceError
+from clipsieve.sources.ahead import fetch_ahead
+from clipsieve.sources.base import MAX_BYTES, Source
+from clipsieve.sources.columns import CellReader, Columns, choose_columns, class_names, text_of
+from clipsieve.sources.storage import Storage, is_url
+from clipsieve.types import ImageRef, Plan, Shard
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+__all__ = ["HuggingFaceSource"]
+
+_BATCH_ROWS = 32
+
+
+class HuggingFaceSource(Source):
+    """One input for each row of each split, in the order of the splits; rows are read from memory-mapped files.
+
+    Parameters
+    ----------
+    location : str
+        A folder that `save_to_disk` wrote, on this machine or behind a URL, or an id of the hub such as `owner/name`.
+    columns : Columns, optional
+        Those that were named; the rest is chosen by names and types.
+    max_bytes : int
+        Larger images are not read but recorded as failures.
+    """
+
+    kind: ClassVar[str] = "huggingface"
+
+    def __init__(self, location: str, columns: Columns | None = None, *, max_bytes: int = MAX_BYTES) -> None:
+        self._is_folder = is_url(location) or Path(location).is_dir()
+        self._location = location if is_url(location) or not self._is_folder else str(Path(location).resolve())
+        self.max_bytes = max_bytes
+        self._loaded: dict[str, Dataset] | None = None
+        first = next(iter(self._splits().values()))
+        self._schema = first.features.arrow_schema
+        self.columns = choose_columns(self._schema, columns or Columns(), where=self._location)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_loaded": None}
+
+    @property
+    def location(self) -> str:
+        """The absolute path, the URL, or the id on the hub."""
+        return self._location
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """Which column holds what."""
+        return {f"{what}_column": name for what, name in self.columns.named().items()}
+
+    def plan(self, part_size: int) -> Plan:
+        """Cut each split into shards; see `Source.plan`."""
+        shards: list[Shard] = []
+        for split, dataset in self._splits().items():
+            stamp = _stamp(dataset)
+            for start in range(0, len(dataset), part_size):
+                stop = min(start + part_size, len(dataset))
+                digest = hashlib.sha256(f"{split}\0{stamp}\0{start}\0{stop}".encode()).hexdigest()
+                shards.append(Shard(len(shards), (split, str(start), str(stop)), digest, stop - start))
+        if not shards:
+            raise SourceError(f"the data set `{self.location}` has no rows")
+        return Plan(tuple(shards))
+
+    def read(self, shard: Shard) -> Iterator[ImageRef]:
+        """Read a stretch of rows of one split; see `Source.read`."""
+        split, start, stop = shard.members[0], int(shard.members[1]), int(shard.members[2])
+        folder = self._location if self._is_folder else os.getcwd()
+        cells = CellReader(folder, Storage(folder), self.max_bytes)
+        image = self.columns.image or ""
+        names = class_names(self._schema, self.columns.label)
+        rows = enumerate(self._rows(split, start, stop), start)
+        for (index, row), (content, url) in fetch_ahead(rows, lambda item: cells.read(item[1][image])):
+            image_id = text_of(row[self.columns.id]) if self.columns.id else None
+            label = text_of(row[self.columns.label], names) if self.columns.label else None
+            caption = text_of(row[self.columns.caption]) if self.columns.caption else None
+            row_id = f"{split}:{index}"
+            yield ImageRef(image_id or row_id, url or f"{self._url}#{row_id}", label or None, caption or None, content)
+
+    @property
+    def _url(self) -> str:
+        if is_url(self._location):
+            return self._location
+        return Path(self._location).as_uri() if self._is_folder else f"hf://datasets/{self._location}"
+
+    def _rows(self, split: str, start: int, stop: int) -> Iterator[dict[str, Any]]:
+        # As Arrow, images stay the bytes that they are: nothing is decoded here.
+        dataset = self._splits()[split].with_format("arrow")
+        wanted = list(self.columns.named().values())
+        for offset in range(start, stop, _BATCH_ROWS):
+            table = dataset[offset : min(offset + _BATCH_ROWS, stop)]
+            yield from table.select(list(dict.fromkeys(wanted))).to_pylist()
+
+    def _splits(self) -> dict[str, Dataset]:
+        if self._loaded is None:
+            self._loaded = _load(self._location, is_folder=self._is_folder)
+        return self._loaded
+
+
+def _load(location: str, *, is_folder: bool) -> dict[str, Dataset]:
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingExtraError(
+            "reading a Hugging Face data set needs the library `datasets`", hint="pip install 'clipsieve[hf]'"
+        ) from error
+    datasets.disable_progress_bars()
+    try:
+        found = datasets.load_from_disk(location) if is_folder else datasets.load_dataset(location)
+    except Exception as error:
+        words = " ".join(str(error).split())[:300]
+        raise SourceError(
+            f"cannot open the data set `{location}`: {words}",
+            expected="a folder that `save_to_disk` wrote, or the id of a data set on the hub",
+            hint="paths are relative to where you are; the hub must be reachable, and `HF_TOKEN` set for what is not public",
+        ) from error
+    return dict(found) if isinstance(found, datasets.DatasetDict) else {str(found.split or "all"): found}
+
+
+def _stamp(dataset: Dataset) -> str:
+    """Return what changes when the files behind a split do."""
+    files = []
+    for file in dataset.cache_files:
+        facts = Path(file["filename"]).stat()
+        files.append([Path(file["filename"]).name, facts.st_size, facts.st_mtime_ns])
+    return json.dumps(files)

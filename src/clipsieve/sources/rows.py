@@ -1,0 +1,149 @@
+"""Rows of tables, streamed: of a CSV or Parquet file from any row on, never the whole file."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clipsieve.errors import SourceError
+from clipsieve.sources.compressed import unpack
+from clipsieve.sources.local_file import read_failure
+from clipsieve.sources.storage import Storage, StoredFile
+from clipsieve.types import Failure, FailureCode
+
+__all__ = ["Row", "TableFile"]
+
+Row = dict[str, Any] | Failure
+
+BATCH_ROWS = 64  # image bytes may be megabytes each
+
+
+class TableFile:
+    """One CSV or Parquet file.
+
+    Parameters
+    ----------
+    storage : Storage
+        Where it lies.
+    file : StoredFile
+        Which one.
+    """
+
+    def __init__(self, storage: Storage, file: StoredFile) -> None:
+        self.storage = storage
+        self.file = file
+        self.is_parquet = file.path.lower().endswith((".parquet", ".pq"))
+        self._copy: BinaryIO | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_copy": None}
+
+    @property
+    def url(self) -> str:
+        """For messages."""
+        return self.storage.url(self.file.path)
+
+    def close(self) -> None:
+        """Let go of the file, or of the copy of it on this machine."""
+        if self._copy is not None:
+            self._copy.close()
+            self._copy = None
+
+    def schema(self) -> pa.Schema:
+        """Return the columns; SourceError if the file is no table."""
+        with self._understood():
+            if not self.is_parquet:
+                return pa.schema([(name, pa.string()) for name in next(self._csv(), [])])
+            with self.storage.reader(self.file.path) as file, pq.ParquetFile(file) as parquet:
+                return parquet.schema_arrow
+
+    def count_rows(self) -> int:
+        """Return the number of rows; of Parquet, the footer tells it."""
+        with self._understood():
+            if not self.is_parquet:
+                return max(sum(1 for _ in self._csv()) - 1, 0)
+            with self.storage.reader(self.file.path) as file, pq.ParquetFile(file) as parquet:
+                return int(parquet.metadata.num_rows)
+
+    def iter_rows(self, columns: Sequence[str], start: int = 0) -> Iterator[Row]:
+        """Yield rows from one on, as dictionaries of the columns; a line of CSV that breaks its rules as a failure."""
+        with self._understood():
+            yield from self._parquet_rows(columns, start) if self.is_parquet else self._csv_rows(columns, start)
+
+    def _parquet_rows(self, columns: Sequence[str], start: int) -> Iterator[Row]:
+        # Neither buffered whole nor ahead: a group of rows with image bytes may be larger than the memory.
+        parquet = pq.ParquetFile(self._opened(), pre_buffer=False, buffer_size=1 << 20)
+        groups, skip = list(range(parquet.num_row_groups)), start
+        while groups and parquet.metadata.row_group(groups[0]).num_rows <= skip:
+            skip -= parquet.metadata.row_group(groups.pop(0)).num_rows
+        names = list(dict.fromkeys(columns))
+        for batch in parquet.iter_batches(batch_size=BATCH_ROWS, row_groups=groups, columns=names, use_threads=False):
+            yield from batch.slice(skip).to_pylist()
+            skip = max(skip - batch.num_rows, 0)
+
+    def _csv_rows(self, columns: Sequence[str], start: int) -> Iterator[Row]:
+        lines = self._csv()
+        names = next(lines, [])
+        places = {name: names.index(name) for name in columns}
+        for cells in islice(lines, start, None):
+            if len(cells) == len(names):
+                yield {name: cells[place] for name, place in places.items()}
+            else:
+                detail = f"the line has {len(cells):,} cells and the table {len(names):,} columns"
+                yield read_failure(FailureCode.CORRUPT, detail)
+
+    def _csv(self) -> Iterator[list[str]]:
+        """Yield the lines that are not empty, the names of the columns first."""
+        file = self._opened()
+        file.seek(0)
+        first = file.readline(1 << 20).decode("utf-8-sig", errors="replace")
+        file.seek(0)
+        # A path may hold bytes that are no UTF-8.
+        text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+        try:
+            yield from _lines(csv.reader(text, delimiter=self._delimiter(first)))
+        finally:
+            text.detach()
+
+    def _delimiter(self, first_line: str) -> str:
+        """Return the comma, unless another mark separates the names in the first line and no comma does."""
+        marks = ("\t",) if ".tsv" in self.file.path.lower() else (",", ";", "\t")
+        return next((mark for mark in marks if mark in first_line), ",")
+
+    def _opened(self) -> BinaryIO:
+        if self._copy is None:
+            self._copy, cut = unpack(self.storage.open_whole(self.file.path))
+            if cut:
+                raise SourceError(f"`{self.url}` is damaged: {cut}", hint="fetch or write the file again")
+        return self._copy
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        try:
+            yield
+        except (pa.ArrowException, csv.Error) as error:
+            words = " ".join(str(error).split())[:300]
+            raise SourceError(
+                f"cannot read `{self.url}` as {'Parquet' if self.is_parquet else 'CSV'}: {words}",
+                hint="mend the file; another kind of source is read with `--source`",
+            ) from error
+        except OSError as error:
+            raise self.storage.error(self.file.path, error) from error
+
+
+def _lines(reader: Iterator[list[str]]) -> Iterator[list[str]]:
+    while True:
+        try:
+            if cells := next(reader):
+                yield cells
+        except StopIteration:
+            return
+        except csv.Error as error:  # a cell beyond the limit, say: this line is lost, the next is read
+            yield [f"unreadable: {error}"]

@@ -1,0 +1,218 @@
+"""What a tar holds and where: images, and the texts that belong to them by key.
+
+Keys and extensions as in WebDataset: the key is the path up to the first dot of its last piece, so `a/000.jpg`, `a/000.txt` and
+`a/000.seg.png` belong together. Nothing is unpacked; what tarfile may read is bounded, and it may only go forward.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from clipsieve.sources.names import is_hidden
+from clipsieve.sources.signatures import is_image_name
+from clipsieve.types import FailureCode
+
+__all__ = ["COMPANIONS", "Damage", "Extent", "TarImage", "TarIndex", "index_tar", "split_key"]
+
+COMPANIONS = ("txt", "json", "cls")
+MAX_HEADER_BYTES = 1024**2  # of one extended header; a longer one is an attack on memory
+_BLOCK_BYTES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Where some bytes lie in a tar."""
+
+    start: int
+    n_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TarImage:
+    """One image of a tar: its name there, where it lies, and where each of its companions does."""
+
+    name: str
+    extent: Extent
+    companions: dict[str, Extent]
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Where a tar stops making sense, and in what way."""
+
+    offset: int
+    code: FailureCode
+    detail: str
+
+
+@dataclass(slots=True)
+class TarIndex:
+    """Everything that a tar holds.
+
+    Attributes
+    ----------
+    images : list of TarImage
+        In the order of the tar.
+    n_ignored : int
+        Members that are neither images nor companions of one.
+    damage : Damage or None
+        Why there may have been more.
+    """
+
+    images: list[TarImage] = field(default_factory=list)
+    n_ignored: int = 0
+    damage: Damage | None = None
+
+    @property
+    def n_rows(self) -> int:
+        """One for each image, and one for what was lost."""
+        return len(self.images) + (self.damage is not None)
+
+
+def split_key(name: str) -> tuple[str, str]:
+    """Return the key and the extension of a member.
+
+    >>> split_key("train/0001.seg.PNG")
+    ('train/0001', 'seg.png')
+    """
+    folder, slash, base = name.rpartition("/")
+    key, _, extension = base.partition(".")
+    return f"{folder}{slash}{key}", extension.lower()
+
+
+def index_tar(file: BinaryIO) -> TarIndex:
+    """Read a tar's headers, from a seekable file.
+
+    Returns
+    -------
+    TarIndex
+        Whatever the file holds; a tar that is cut or damaged gives what is whole before that point, and the damage.
+    """
+    n_bytes = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    index, members = TarIndex(), _Members()
+    try:
+        for member in _walk(file, n_bytes):
+            members.add(member)
+    except _Broken as broken:
+        index.damage = broken.damage
+    members.fill(index)
+    return index
+
+
+class _Members:
+    """Collects members, and joins them by key once all are known."""
+
+    def __init__(self) -> None:
+        self._extents: dict[str, Extent] = {}  # of every regular file, for the links between them
+        self._images: list[tuple[str, Extent]] = []
+        self._companions: dict[str, dict[str, Extent]] = {}
+        self._n_others = 0
+
+    def add(self, member: tarfile.TarInfo) -> None:
+        if member.isdir():
+            return
+        extent = self._extent(member)
+        if extent is None or is_hidden(member.name):
+            self._n_others += 1
+            return
+        self._extents[member.name] = extent
+        key, extension = split_key(member.name)
+        if is_image_name(member.name):
+            self._images.append((member.name, extent))
+        elif extension in COMPANIONS:
+            self._companions.setdefault(key, {})[extension] = extent
+        else:
+            self._n_others += 1
+
+    def _extent(self, member: tarfile.TarInfo) -> Extent | None:
+        if member.islnk():  # a second name of an earlier member, as GNU tar writes hard links
+            return self._extents.get(member.linkname)
+        return Extent(member.offset_data, member.size) if member.isreg() and not member.issparse() else None
+
+    def fill(self, index: TarIndex) -> None:
+        keys = set()
+        for name, extent in self._images:
+            key = split_key(name)[0]
+            keys.add(key)
+            index.images.append(TarImage(name, extent, self._companions.get(key, {})))
+        lonely = sum(len(found) for key, found in self._companions.items() if key not in keys)
+        index.n_ignored = self._n_others + lonely
+
+
+class _Broken(Exception):  # noqa: N818 - it never leaves this module
+    def __init__(self, offset: int, code: FailureCode, detail: str) -> None:
+        super().__init__(detail)
+        self.damage = Damage(offset, code, detail)
+
+
+def _walk(file: BinaryIO, n_bytes: int) -> Iterator[tarfile.TarInfo]:
+    """Yield the members that are there in full; `_Broken` where that ends too early."""
+    if n_bytes == 0:
+        raise _Broken(0, FailureCode.EMPTY_FILE, "0 bytes")
+    forward, end, tar = _Forward(file), 0, None
+    while True:
+        try:
+            if tar is None:
+                tar = tarfile.TarFile(fileobj=forward, mode="r", errorlevel=2)  # type: ignore[arg-type]
+            member = tar.next()
+        except Exception as error:
+            raise _unreadable(end, n_bytes) from error
+        if member is None:
+            return _check_end(file, end, n_bytes)
+        tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps every member otherwise
+        n_data_bytes = member.size if member.isreg() else 0
+        if member.offset < end or n_data_bytes < 0:
+            raise _Broken(end, FailureCode.CORRUPT, f"a member at byte {end:,} has an impossible size or place")
+        if member.offset_data + n_data_bytes > n_bytes:
+            name = member.name.encode(errors="backslashreplace").decode()
+            detail = f"the tar ends at byte {n_bytes:,}, within `{name}`, which begins at byte {member.offset:,}"
+            raise _Broken(member.offset, FailureCode.TRUNCATED, detail)
+        end = tar.offset
+        yield member
+
+
+def _unreadable(end: int, n_bytes: int) -> _Broken:
+    """Return what is wrong where the next member should begin."""
+    if end + _BLOCK_BYTES > n_bytes:
+        detail = f"the tar ends at byte {n_bytes:,}, without an end mark: it was cut there"
+        return _Broken(min(end, n_bytes), FailureCode.TRUNCATED, detail)
+    return _Broken(end, FailureCode.CORRUPT, f"no readable member at byte {end:,} of {n_bytes:,}")
+
+
+def _check_end(file: BinaryIO, end: int, n_bytes: int) -> None:
+    """Make sure that the tar ends as it should: with blocks of zeros, and nothing behind them."""
+    file.seek(end)
+    block = file.read(_BLOCK_BYTES)
+    if len(block) < _BLOCK_BYTES or block.count(0) != len(block):
+        raise _unreadable(end, n_bytes)
+    while chunk := file.read(1 << 20):
+        if chunk.count(0) != len(chunk):
+            detail = f"more data after the end mark at byte {end:,}; were two tars joined?"
+            raise _Broken(end, FailureCode.CORRUPT, detail)
+
+
+class _Forward:
+    """A file as tarfile sees it: no large read, and no way back, so that a forged header cannot make it loop."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._furthest = 0
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seek(self, position: int) -> int:
+        if position < self._furthest - _BLOCK_BYTES:
+            raise tarfile.ReadError("a header leads backwards")
+        self._furthest = max(self._furthest, position)
+        return self._file.seek(position)
+
+    def read(self, n_bytes: int) -> bytes:
+        if not 0 <= n_bytes <= MAX_HEADER_BYTES:
+            raise tarfile.ReadError("a header is too long")
+        return self._file.read(n_bytes)
