@@ -41,7 +41,7 @@ def make_run(tmp_path):
         run = Run.create(tmp_path / "run", manifest)
         failures = [p if isinstance(p, FailureCode) else None for _, p in images]
         rows = [row(i, label, failure) for i, ((label, _), failure) in enumerate(zip(images, failures, strict=True))]
-        table = image_table(rows, 2, inputs="i", encoder=IDENTITY.fingerprint)
+        table = image_table(rows, 2, inputs="i", encoder=IDENTITY.fingerprint, options=manifest.options_fingerprint)
         run.write_part(run.image_part(0), table)
         present = np.array([failure is None for failure in failures])
         values = np.array([p for _, p in images if not isinstance(p, FailureCode)], dtype=np.float32)

@@ -195,18 +195,18 @@ def test_a_folder_below_an_unreadable_one_is_an_error(public):
     fill(public, "locked/inner/b.png")
     (public / "locked").chmod(0)
     said = as_nobody(public / "locked" / "inner")
-    assert said.startswith(f"SourceError cannot open the folder `{public}/locked/inner`: Permission denied")
+    assert said.startswith(f"SourceError cannot open `{public}/locked/inner`: Permission denied")
 
 
 @pytest.mark.parametrize("name", ["x" * 5000, "nul\0"], ids=["too long", "with a nul"])
 def test_a_name_that_no_folder_can_have_is_an_error(name):
-    with pytest.raises(SourceError, match="cannot open the folder"):
+    with pytest.raises(SourceError, match="cannot open `"):
         open_source(name)
 
 
 def test_errors_say_what_lies_there(tmp_path):
     for nowhere in (tmp_path / "nowhere", ""):
-        with pytest.raises(SourceError, match="there is no folder"):
+        with pytest.raises(SourceError, match="there is nothing at"):
             open_source(nowhere)
     with pytest.raises(SourceError, match="is empty"):
         open_source(tmp_path).plan(10)

@@ -98,7 +98,6 @@ def command(
     redo: Redo = "all" if overwrite else "stale" if stale_only else "never"
     found = recognise(source) if kind == "auto" else kind
     named = Columns(**{name.removesuffix("_column"): value for name, value in columns.items()})
-    render.print_note(f"source: {source} ({found}{', as you said' if kind != 'auto' else ''})")
     if found == "embeddings":
         _adopt(source, run, model, named, part_size, redo, quiet=quiet, as_json=as_json)
         return
@@ -110,6 +109,7 @@ def command(
         max_failures=MaxFailures.parse(max_failures),
     )
     with load_encoder(model, backend=backend, device=device, precision=precision) as encoder:
+        _show_source(source, found)
         engine = LocalEngine(workers=workers, batch_size=batch_size)
         with ProgressBar("scanning", quiet=quiet) as bar:
             report = scan(images, run, encoder, options=scan_options, engine=engine, redo=redo, on_progress=bar.update)
@@ -140,6 +140,7 @@ def _adopt(
             expected="its name or folder: `--model immich-app/ViT-B-32__openai`",
             hint="`clipsieve models list` shows the names that are known",
         )
+    _show_source(source, "embeddings")
     with ProgressBar("checking", quiet=quiet) as bar:
         report = adopt_embeddings(
             source,
@@ -151,6 +152,10 @@ def _adopt(
             on_progress=bar.update,
         )
     _show(report, run, as_json=as_json)
+
+
+def _show_source(source: str, kind: str) -> None:
+    render.print_note(f"reading {source} as {kind}")
 
 
 def _is_default(name: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from clipsieve.errors import SourceError
 from clipsieve.sources.names import is_hidden
-from clipsieve.sources.patterns import expand_braces, is_glob
+from clipsieve.sources.patterns import expand_braces, has_braces, is_glob
 from clipsieve.sources.signatures import is_image_name, is_table_name, is_tar_name
 from clipsieve.sources.storage import Storage, is_url
 
@@ -27,7 +27,7 @@ def recognise(location: str) -> str:
     SourceError
         If nothing lies there, or it may be more than one kind.
     """
-    is_there = os.path.exists(location)
+    is_there = _is_there(location)
     name = location if is_there or is_url(location) else expand_braces(location)[0]
     by_name = _by_name(expand_braces(name)[0] if is_url(name) else name)
     if is_there and not os.path.isdir(location):
@@ -43,6 +43,19 @@ def recognise(location: str) -> str:
             "with `--source huggingface`",
         )
     return _by_content(Storage(location), location)
+
+
+def _is_there(location: str) -> bool:
+    try:
+        os.stat(location)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:
+        if is_url(location) or has_braces(location) or is_glob(location):
+            return False
+        words = error.strerror if isinstance(error, OSError) else error
+        raise SourceError(f"cannot open `{location}`: {words}") from error
+    return True
 
 
 def _by_name(location: str) -> str | None:

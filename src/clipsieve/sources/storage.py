@@ -95,10 +95,21 @@ class Storage:
     def names(self, path: str | None = None) -> dict[str, bool]:
         """Return what lies directly in a folder: names, and whether each is a folder."""
         root = self.root if path is None else path
+        if self.is_local:
+            return self._local_names(root)
         entries = self._listed(lambda: self.filesystem.ls(root, detail=True), root)
         own = root.rstrip("/")
         found = {entry["name"].rstrip("/"): entry.get("type") == "directory" for entry in entries}
         return {name.rpartition("/")[2]: is_folder for name, is_folder in found.items() if name != own}
+
+    @staticmethod
+    def _local_names(folder: str) -> dict[str, bool]:
+        try:
+            with os.scandir(folder) as entries:
+                return {entry.name: entry.is_dir() for entry in entries}
+        except OSError as error:
+            where = legible(os.fsencode(folder))
+            raise SourceError(f"cannot list the folder `{where}`: {error.strerror}", hint="make it readable") from error
 
     def info(self, path: str) -> StoredFile | None:
         """Return the facts of one file; None if there is no such file."""
