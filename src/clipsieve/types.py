@@ -158,11 +158,14 @@ class EmbeddedImage:
         Of the file that was decoded.
     embedding : float32 array of shape (d,)
         Unit norm.
+    is_reused : bool
+        Whether it is that of an earlier scan, of a file with the same content.
     """
 
     ref: ImageRef
     facts: FileFacts
     embedding: Float32[np.ndarray, "d"]
+    is_reused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

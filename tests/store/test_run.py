@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from clipsieve.errors import RunConflictError, RunCorruptError, RunError, RunNotFoundError
-from clipsieve.store import Run, RunManifest
+from clipsieve.store import Run, RunManifest, remove_superseded, set_aside
 from clipsieve.store.writer import append_line, write_table
 from tiny_encoder import TinyEncoder
 
@@ -68,13 +68,21 @@ def test_a_second_run_cannot_be_created_over_the_first(tmp_path):
 
 def test_surplus_parts_go_and_nothing_else(tmp_path):
     run = Run.create(tmp_path / "run", manifest(n_parts=1))
-    table = pa.table({"image_id": ["a"]})
+    facts = {
+        "clipsieve.inputs": "i",
+        "clipsieve.encoder": run.manifest.encoder.fingerprint,
+        "clipsieve.options": run.manifest.options_fingerprint,
+    }
+    table = pa.table({"image_id": ["a"]}).replace_schema_metadata(facts)
     for path in [run.image_part(0), run.image_part(1), run.score_part("s", 0), run.score_part("s", 7)]:
         run.write_part(path, table)
-    (run.path / "images" / "part-of-mine.txt").touch()
-    run.remove_surplus_parts()
-    left = {str(path.relative_to(run.path)) for path in run.path.rglob("part-*")}
-    assert left == {"images/part-00000.parquet", "images/part-of-mine.txt", "scores/s/part-00000.parquet"}
+    for name in ("part-of-mine.txt", "part-of-mine.parquet"):
+        (run.path / "images" / name).touch()
+    set_aside(run, ["i"])
+    remove_superseded(run)
+    left = {path.name for path in (run.path / "images").iterdir()}
+    assert left == {"part-00000.parquet", "part-of-mine.txt", "part-of-mine.parquet"}
+    assert [path.name for path in (run.path / "scores" / "s").iterdir()] == ["part-00000.parquet"]
 
 
 FULL_DISK = """

@@ -171,6 +171,7 @@ def _show(report: ScanReport, run: Path, *, as_json: bool) -> None:
     done = "nothing new"
     if report.n_new:
         rate = render.rate(report.n_new, report.elapsed_s)
-        done = f"{report.n_new:,} new in {render.seconds(report.elapsed_s)}, {rate}"
+        reused = f" ({report.n_reused:,} known from before)" if report.n_reused else ""
+        done = f"{report.n_new:,} new{reused} in {render.seconds(report.elapsed_s)}, {rate}"
     scanned = f"scanned {report.n_scanned:,} of {render.count(report.n_listed, 'image')} into {run}"
     render.print_text(f"{scanned}: {report.n_failed:,} failed, {done}")

@@ -85,6 +85,7 @@ def adopt_embeddings(
             n_scanned=external.n_rows - n_failed,
             n_failed=n_failed,
             n_new=external.n_rows,
+            n_reused=0,
             n_ignored=0,
             elapsed_s=time.monotonic() - started,
             warnings=_doubts(external, identity),

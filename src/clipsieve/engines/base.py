@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterable
 from clipsieve.encoders import Encoder
 from clipsieve.engines.options import ScanOptions
 from clipsieve.sources import Source
+from clipsieve.store import StoredEmbeddings
 from clipsieve.types import EmbeddedImage, FailedImage, Shard
 
 __all__ = ["Engine", "Row"]
@@ -26,6 +27,7 @@ class Engine(ABC):
         encoder: Encoder,
         options: ScanOptions,
         on_images: Callable[[int], object],
+        known: StoredEmbeddings,
     ) -> Generator[tuple[Shard, list[Row]], None, None]:
         """Yield each shard with one row for each of its members, shards and rows in order.
 
@@ -41,4 +43,6 @@ class Engine(ABC):
             What an image may cost, and which are never opened.
         on_images : callable
             Called with the number of images just finished.
+        known : StoredEmbeddings
+            Embeddings by the same encoder; an image that is found there is neither decoded nor encoded.
         """

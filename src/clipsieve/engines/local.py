@@ -14,6 +14,7 @@ from clipsieve.engines.options import ScanOptions
 from clipsieve.engines.pool import DecodePool
 from clipsieve.errors import SourceError
 from clipsieve.sources import Source
+from clipsieve.store import StoredEmbeddings
 from clipsieve.types import DecodedImage, EmbeddedImage, FailedImage, Failure, FailureCode, FailureStep, ImageRef, Shard
 
 __all__ = ["LocalEngine"]
@@ -41,20 +42,22 @@ class LocalEngine(Engine):
         encoder: Encoder,
         options: ScanOptions,
         on_images: Callable[[int], object],
+        known: StoredEmbeddings,
     ) -> Generator[tuple[Shard, list[Row]], None, None]:
         """Decode ahead of the encoder, across the borders of shards; see `Engine.embed`."""
         ahead, todo = itertools.tee(shards)
         n_workers = self.workers or len(os.sched_getaffinity(0))
         # Two batches on their way: while one is encoded, the next one is decoded.
         window = 2 * self.batch_size + n_workers
-        with DecodePool(n_workers, encoder.recipe, options.limits, window=window, blocked=options.block_list) as pool:
+        blocked = options.block_list
+        with DecodePool(n_workers, encoder.recipe, options.limits, window=window, blocked=blocked, known=known) as pool:
             decoded = pool.map(_read_all(source, ahead))
             for shard in todo:
                 members = itertools.islice(decoded, shard.n_images)
                 yield shard, list(self._encode(members, encoder, on_images))
 
     def _encode(
-        self, decoded: Iterator[DecodedImage | FailedImage], encoder: Encoder, on_images: Callable[[int], object]
+        self, decoded: Iterator[DecodedImage | Row], encoder: Encoder, on_images: Callable[[int], object]
     ) -> Iterator[Row]:
         # No batch reaches across shards: runtimes round a little differently in batches of other lengths, and a shard must
         # give the same bytes whether the one before it was done in the same run or not.
@@ -62,7 +65,7 @@ class LocalEngine(Engine):
             images = [image for image in batch if isinstance(image, DecodedImage)]
             embeddings = iter(encoder.encode_images(np.stack([image.pixels for image in images])) if images else ())
             on_images(len(batch))
-            yield from (row if isinstance(row, FailedImage) else _embedded(row, next(embeddings)) for row in batch)
+            yield from (_embedded(row, next(embeddings)) if isinstance(row, DecodedImage) else row for row in batch)
 
 
 def _read_all(source: Source, shards: Iterable[Shard]) -> Iterator[ImageRef]:

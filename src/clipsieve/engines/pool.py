@@ -16,12 +16,15 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from types import TracebackType
+from typing import TypeAlias
 
 from clipsieve.errors import EngineError
 from clipsieve.images import BlockList, DecodeLimits
 from clipsieve.images.worker import READY, max_reply_bytes, pack_setup, unpack_reply
+from clipsieve.store import StoredEmbeddings
 from clipsieve.types import (
     DecodedImage,
+    EmbeddedImage,
     FailedImage,
     Failure,
     FailureCode,
@@ -31,7 +34,9 @@ from clipsieve.types import (
     Preprocessing,
 )
 
-__all__ = ["DecodePool"]
+__all__ = ["DecodePool", "Result"]
+
+Result: TypeAlias = DecodedImage | EmbeddedImage | FailedImage
 
 START_TIMEOUT_S = 60.0
 
@@ -106,6 +111,8 @@ class DecodePool:
         How many images may be on their way at once.
     blocked : BlockList, optional
         Images that no decoder ever sees.
+    known : StoredEmbeddings, optional
+        Images that need not be decoded.
     """
 
     def __init__(
@@ -116,8 +123,10 @@ class DecodePool:
         *,
         window: int,
         blocked: BlockList | None = None,
+        known: StoredEmbeddings | None = None,
     ) -> None:
         self._blocked = blocked or BlockList()
+        self._known = known
         self._setup = pack_setup(recipe, limits)
         self._size_px = recipe.size_px
         self._timeout_s = limits.max_seconds
@@ -129,9 +138,9 @@ class DecodePool:
         for worker in self._workers:
             self._idle.put(worker)
 
-    def map(self, refs: Iterable[ImageRef]) -> Iterator[DecodedImage | FailedImage]:
+    def map(self, refs: Iterable[ImageRef]) -> Iterator[Result]:
         """Yield one result for each reference, in order."""
-        pending: deque[Future[DecodedImage | FailedImage]] = deque()
+        pending: deque[Future[Result]] = deque()
         for ref in refs:
             pending.append(self._threads.submit(self._decode, ref))
             if len(pending) >= self._window:
@@ -139,13 +148,16 @@ class DecodePool:
         while pending:
             yield pending.popleft().result()
 
-    def _decode(self, ref: ImageRef) -> DecodedImage | FailedImage:
+    def _decode(self, ref: ImageRef) -> Result:
         bare = replace(ref, content=b"")
         if isinstance(ref.content, Failure):
             return FailedImage(bare, None, ref.content)
         if self._blocked and self._blocked.blocks(ref.content):
             failure = Failure(FailureStep.READ, FailureCode.BLOCKED, "it is on the block list")
             return FailedImage(bare, _facts_of(ref.content), failure)
+        found = self._known.find(hashlib.sha256(ref.content).hexdigest()) if self._known else None
+        if found is not None:
+            return EmbeddedImage(bare, *found, is_reused=True)
         worker = self._take()
         try:
             facts, result = unpack_reply(worker.ask(ref.content, self._timeout_s), self._size_px)

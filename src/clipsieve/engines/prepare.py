@@ -50,7 +50,6 @@ def prepare_run(path: Path, wanted: RunManifest, redo: Redo, try_out: Callable[[
         found.drop_scores()
     run = Run(path, replace(wanted, clipsieve_version=found.manifest.clipsieve_version))
     run.save()
-    run.remove_surplus_parts()
     return run
 
 

@@ -19,8 +19,17 @@ from clipsieve.engines.options import MaxFailures, ScanOptions
 from clipsieve.engines.prepare import Redo, prepare_run
 from clipsieve.errors import RunCorruptError, TooManyFailuresError
 from clipsieve.sources import Source
-from clipsieve.store import Run, RunManifest, image_table, locked
-from clipsieve.types import FailedImage, Plan, Shard
+from clipsieve.store import (
+    Run,
+    RunManifest,
+    StoredEmbeddings,
+    image_table,
+    locked,
+    remove_superseded,
+    set_aside,
+    superseded,
+)
+from clipsieve.types import EmbeddedImage, FailedImage, Plan, Shard
 
 __all__ = ["ScanReport", "scan"]
 
@@ -35,6 +44,8 @@ class ScanReport:
         Inputs of the run, those with an embedding, those without; `n_scanned + n_failed == n_listed`.
     n_new : int
         Inputs that this scan dealt with; the others were there already.
+    n_reused : int
+        How many of these were in an earlier scan, in another part or with other options, and were not encoded again.
     n_ignored : int
         Files passed over because they are no images.
     elapsed_s : float
@@ -47,6 +58,7 @@ class ScanReport:
     n_scanned: int
     n_failed: int
     n_new: int
+    n_reused: int
     n_ignored: int
     elapsed_s: float
     warnings: tuple[str, ...] = ()
@@ -108,6 +120,7 @@ def scan(
         plan = source.plan(options.part_size)
         run = prepare_run(Path(run_path), _manifest(source, plan, encoder, options), redo, lambda: _try_out(encoder))
         tally = _Tally(plan.n_images, options.max_failures, on_progress)
+        set_aside(run, [shard.fingerprint for shard in plan.shards])
         todo = [shard for shard in plan.shards if not tally.count_if_done(run, shard)]
         _embed(run, source, todo, encoder, engine, options, tally)
         if tally.n_done != plan.n_images:
@@ -121,9 +134,11 @@ def scan(
             n_scanned=plan.n_images - tally.n_failed,
             n_failed=tally.n_failed,
             n_new=tally.n_new,
+            n_reused=tally.n_reused,
             n_ignored=plan.n_ignored,
             elapsed_s=time.monotonic() - started,
         )
+        remove_superseded(run)
         run.record(what="scan", finished=datetime.now(UTC).isoformat(timespec="seconds"), **asdict(report))
     return report
 
@@ -132,7 +147,7 @@ class _Tally:
     """Counts the rows as they come, and gives up when too many of them are failures."""
 
     def __init__(self, n_images: int, allowed: MaxFailures, on_progress: Callable[[int, int], object]) -> None:
-        self.n_done = self.n_failed = self.n_new = 0
+        self.n_done = self.n_failed = self.n_new = self.n_reused = 0
         self._n_images = n_images
         self._allowed = allowed
         self._shown = 0
@@ -187,10 +202,12 @@ def _embed(
     dim = encoder.identity.embedding_dim
     made_by = {"encoder": encoder.identity.fingerprint, "options": run.manifest.options_fingerprint}
     # Closed on the way out, whatever the reason: the engine's processes end with the scan.
-    with closing(engine.embed(source, todo, encoder, options, tally.show)) as parts:
+    known = StoredEmbeddings(superseded(run), max_pixels=options.limits.max_pixels)
+    with closing(engine.embed(source, todo, encoder, options, tally.show, known)) as parts:
         for shard, rows in parts:
             table = image_table(rows, dim, inputs=shard.fingerprint, **made_by)
             run.write_part(run.image_part(shard.index), table)
+            tally.n_reused += sum(isinstance(row, EmbeddedImage) and row.is_reused for row in rows)
             tally.count(run, len(rows), sum(isinstance(row, FailedImage) for row in rows))
 
 

@@ -5,6 +5,7 @@ from clipsieve.store.layout import FORMAT_VERSION, image_table, score_table, to_
 from clipsieve.store.lock import locked
 from clipsieve.store.manifest import RunManifest
 from clipsieve.store.npy_files import EmbeddingFile, find_embeddings
+from clipsieve.store.reuse import StoredEmbeddings, remove_superseded, set_aside, superseded
 from clipsieve.store.run import Run
 
 __all__ = [
@@ -13,10 +14,14 @@ __all__ = [
     "ExternalEmbeddings",
     "Run",
     "RunManifest",
+    "StoredEmbeddings",
     "find_embeddings",
     "image_table",
     "locked",
+    "remove_superseded",
     "score_table",
+    "set_aside",
+    "superseded",
     "to_float32",
     "valid_score_name",
 ]

@@ -128,13 +128,6 @@ class Run:
         """Remove all scores: the embeddings that they were made of are no longer there."""
         shutil.rmtree(self.path / "scores", ignore_errors=True)
 
-    def remove_surplus_parts(self) -> None:
-        """Remove the parts beyond the plan, as are left when a source has shrunk."""
-        for path in [*self.path.glob("images/part-*.parquet"), *self.path.glob("scores/*/part-*.parquet")]:
-            number = path.stem.removeprefix("part-")
-            if number.isdecimal() and int(number) >= self.manifest.n_parts:
-                path.unlink()
-
     def iter_images(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """Yield the parts of the images in order; columns of the schema in `docs/format.md`, all by default.
 
@@ -151,7 +144,7 @@ class Run:
         if self.external is not None:
             return self.external.read_part(index, columns)
         table = self.read_part(self.image_part(index), columns)
-        if not self._is_current(_facts(table.schema)):
+        if not self.is_current(_facts(table.schema)):
             raise self._mixed()
         return table
 
@@ -172,14 +165,15 @@ class Run:
         write_json(self.path / "embeddings.json", external.to_json())
         self._external = external
 
-    def _is_current(self, facts: dict[str, str]) -> bool:
+    def is_current(self, facts: dict[str, str]) -> bool:
+        """Return whether a part with this metadata was made by the encoder and with the options of the run."""
         encoder, options = self.manifest.encoder.fingerprint, self.manifest.options_fingerprint
         return (facts.get("clipsieve.encoder"), facts.get("clipsieve.options")) == (encoder, options)
 
     def _mixed(self) -> EncoderMismatchError:
         """Return the error of a run whose encoder or options were changed, and not every part made anew since."""
         found = [self.part_metadata(self.image_part(index)) for index in range(self.manifest.n_parts)]
-        n_old = sum(facts is not None and not self._is_current(facts) for facts in found)
+        n_old = sum(facts is not None and not self.is_current(facts) for facts in found)
         return EncoderMismatchError(
             f"{n_old:,} of {self.manifest.n_parts:,} parts in `{self.path}` were made by another encoder or with other options",
             expected=f"{self.manifest.encoder.name}, {self.manifest.encoder.embedding_dim} wide, in every part",

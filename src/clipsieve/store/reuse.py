@@ -1,0 +1,127 @@
+"""Embeddings of an earlier scan, found again by the content of the file: what has only moved is not encoded twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Float32
+
+from clipsieve.store.layout import to_float32
+from clipsieve.store.run import Run
+from clipsieve.types import FileFacts
+
+__all__ = ["StoredEmbeddings", "remove_superseded", "set_aside", "superseded"]
+
+
+class StoredEmbeddings:
+    """The embeddings in some parts, by the sha256 of their files.
+
+    Parameters
+    ----------
+    parts : sequence of Path
+        Parts of the images, all by the encoder of today; one that cannot be read is passed over.
+    max_pixels : int
+        An image that is larger is not found: under today's limits it would fail.
+    """
+
+    def __init__(self, parts: Sequence[Path], *, max_pixels: int) -> None:
+        self._parts = list(parts)
+        self._read = lru_cache(maxsize=8)(_read)  # what has moved, has mostly moved together
+        found = [_index(number, path, max_pixels) for number, path in enumerate(self._parts)]
+        hashes = np.concatenate([each[0] for each in found]) if found else np.zeros(0, "S32")
+        order = np.argsort(hashes, kind="stable")
+        self._hashes = hashes[order]
+        self._places = np.concatenate([each[1] for each in found])[order] if found else np.zeros((0, 2), np.int64)
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+    def find(self, sha256: str) -> tuple[FileFacts, Float32[np.ndarray, "d"]] | None:
+        """Return what is known of a file and its embedding, or None."""
+        wanted = _packed([sha256])[0]
+        place = int(np.searchsorted(self._hashes, wanted))
+        if place == len(self._hashes) or self._hashes[place] != wanted:
+            return None
+        part, row = self._places[place]
+        table = self._read(self._parts[part])
+        if table is None:
+            return None
+        one = table.slice(int(row), 1)
+        facts = one.select(["sha256", "bytes", "width", "height", "format"]).to_pylist()[0]
+        embedding = to_float32(one.column("embedding"))[0]
+        return FileFacts(facts["sha256"], facts["bytes"], facts["width"], facts["height"], facts["format"]), embedding
+
+
+def _index(number: int, path: Path, max_pixels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the hashes of a part's embedded files, and where they stand."""
+    table = _read(path)
+    if table is None:
+        return np.zeros(0, "S32"), np.zeros((0, 2), np.int64)
+    rows = table.select(["sha256", "width", "height", "failure_code"]).to_pydict()
+    kept = [
+        row
+        for row, code in enumerate(rows["failure_code"])
+        if code is None and rows["width"][row] * rows["height"][row] <= max_pixels
+    ]
+    places = np.array([(number, row) for row in kept], np.int64).reshape(-1, 2)
+    return _packed([rows["sha256"][row] for row in kept]), places
+
+
+def _packed(hashes: Sequence[str]) -> np.ndarray:
+    # A hash of 32 bytes may end in zeros, which numpy's byte strings drop: both sides of a comparison do so alike.
+    return np.array([bytes.fromhex(value) for value in hashes], dtype="S32")
+
+
+def _read(path: Path) -> pa.Table | None:
+    try:
+        return pq.read_table(path)
+    except (OSError, pa.ArrowException):
+        return None
+
+
+def set_aside(run: Run, fingerprints: Sequence[str]) -> None:
+    """Put parts that are not those of a plan under another name, where their embeddings can be found again by content.
+
+    Parts by another encoder are removed, and so are scores beyond the plan.
+
+    Parameters
+    ----------
+    run : Run
+        With the manifest of today.
+    fingerprints : sequence of str
+        Of the plan's shards, in order.
+    """
+    for path, index in _numbered(run.path, "images/part-*.parquet"):
+        facts = run.part_metadata(path) or {}
+        inputs = facts.get("clipsieve.inputs", "")
+        if index < len(fingerprints) and inputs == fingerprints[index] and run.is_current(facts):
+            continue
+        if facts.get("clipsieve.encoder") == run.manifest.encoder.fingerprint:
+            path.replace(path.with_name(f".superseded-{inputs[:32]}.parquet"))
+        else:
+            path.unlink()
+    for path, index in _numbered(run.path, "scores/*/part-*.parquet"):
+        if index >= len(fingerprints):
+            path.unlink()
+
+
+def _numbered(folder: Path, pattern: str) -> list[tuple[Path, int]]:
+    """Return the parts of a pattern with their numbers; what somebody else has put there is let alone."""
+    numbers = [(path, path.stem.removeprefix("part-")) for path in folder.glob(pattern)]
+    return [(path, int(number)) for path, number in numbers if number.isdecimal()]
+
+
+def superseded(run: Run) -> list[Path]:
+    """Return the parts that were set aside and are not removed yet."""
+    return sorted(run.path.glob("images/.superseded-*.parquet"))
+
+
+def remove_superseded(run: Run) -> None:
+    """Remove the parts that were set aside: all that was worth keeping has been found again."""
+    for path in superseded(run):
+        path.unlink()
