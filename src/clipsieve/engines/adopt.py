@@ -17,6 +17,7 @@ from clipsieve.engines.classify import identify
 from clipsieve.engines.prepare import Redo, prepare_run
 from clipsieve.engines.scan import ScanReport
 from clipsieve.errors import EncoderMismatchError, UsageError
+from clipsieve.sources import UniqueIds
 from clipsieve.store import ExternalEmbeddings, RunManifest, find_embeddings, locked, to_float32
 from clipsieve.types import EncoderIdentity
 
@@ -74,6 +75,8 @@ def adopt_embeddings(
     with locked(Path(run_path)):
         external = ExternalEmbeddings(find_embeddings(location), part_size, _named(columns or {}))
         external.check_columns()
+        if columns and columns.get("id"):
+            _check_ids(external, columns["id"], str(location))
         identity = _identity(model, external)
         run = prepare_run(Path(run_path), _manifest(Path(location), external, identity, model), redo, lambda: None)
         if not run.stands_for(external):
@@ -129,6 +132,13 @@ def _manifest(location: Path, external: ExternalEmbeddings, identity: EncoderIde
         options={f"{what}_column": name for what, name in external.columns.items()},
         clipsieve_version=__version__,
     )
+
+
+def _check_ids(external: ExternalEmbeddings, column: str, where: str) -> None:
+    ids = UniqueIds(column, where)
+    for number in range(external.n_parts):
+        for row, text in enumerate(external.read_part(number, ["image_id"]).column("image_id").to_pylist()):
+            ids.add(text, f"row {row:,} of part {number:,}")
 
 
 def _count_failures(external: ExternalEmbeddings, on_progress: Callable[[int, int], object]) -> int:

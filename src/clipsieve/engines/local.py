@@ -77,8 +77,10 @@ def _read_all(source: Source, shards: Iterable[Shard]) -> Iterator[ImageRef]:
             yield ref
         if n != shard.n_images:
             raise SourceError(
-                f"the source gave {n:,} images for shard {shard.index}",
-                expected=f"{shard.n_images:,}, one for each that it listed",
+                f"the source has changed while it was read: {n:,} images came for part {shard.index}",
+                expected=f"{shard.n_images:,}, one for each that was listed",
+                state="finished parts are kept",
+                hint="give the same command again: it lists the source anew and goes on",
             )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ import numpy as np
 
 from clipsieve._version import __version__
 from clipsieve.encoders import Encoder
-from clipsieve.engines.base import Engine
+from clipsieve.engines.base import Engine, Row
 from clipsieve.engines.local import LocalEngine
 from clipsieve.engines.options import MaxFailures, ScanOptions
 from clipsieve.engines.prepare import Redo, prepare_run
@@ -29,7 +29,7 @@ from clipsieve.store import (
     set_aside,
     superseded,
 )
-from clipsieve.types import EmbeddedImage, FailedImage, Plan, Shard
+from clipsieve.types import EmbeddedImage, FailedImage, FailureCode, Plan, Shard
 
 __all__ = ["ScanReport", "scan"]
 
@@ -147,7 +147,7 @@ class _Tally:
     """Counts the rows as they come, and gives up when too many of them are failures."""
 
     def __init__(self, n_images: int, allowed: MaxFailures, on_progress: Callable[[int, int], object]) -> None:
-        self.n_done = self.n_failed = self.n_new = self.n_reused = 0
+        self.n_done = self.n_failed = self.n_new = self.n_reused = self._n_blocked = 0
         self._n_images = n_images
         self._allowed = allowed
         self._shown = 0
@@ -172,6 +172,7 @@ class _Tally:
             return False
         self.n_done += len(codes)
         self.n_failed += len(codes) - codes.null_count
+        self._n_blocked += codes.to_pylist().count(FailureCode.BLOCKED)
         self.show(len(codes))
         return True
 
@@ -180,12 +181,16 @@ class _Tally:
         self._shown += n
         self._on_progress(self._shown, self._n_images)
 
-    def count(self, run: Run, n_rows: int, n_failed: int) -> None:
+    def count(self, run: Run, rows: Sequence[Row]) -> None:
         """Count a part that was just written."""
-        self.n_done += n_rows
-        self.n_new += n_rows
-        self.n_failed += n_failed
-        if not self._allowed.allows(self.n_failed, self._n_images):
+        failures = [row.failure.code for row in rows if isinstance(row, FailedImage)]
+        self.n_done += len(rows)
+        self.n_new += len(rows)
+        self.n_reused += sum(isinstance(row, EmbeddedImage) and row.is_reused for row in rows)
+        self.n_failed += len(failures)
+        self._n_blocked += failures.count(FailureCode.BLOCKED)
+        # What is blocked was to be expected: it says nothing of the run.
+        if not self._allowed.allows(self.n_failed - self._n_blocked, self._n_images):
             raise TooManyFailuresError(
                 f"{self.n_failed:,} of the {self.n_done:,} images seen so far have failed",
                 expected=f"at most {self._allowed}",
@@ -207,8 +212,7 @@ def _embed(
         for shard, rows in parts:
             table = image_table(rows, dim, inputs=shard.fingerprint, **made_by)
             run.write_part(run.image_part(shard.index), table)
-            tally.n_reused += sum(isinstance(row, EmbeddedImage) and row.is_reused for row in rows)
-            tally.count(run, len(rows), sum(isinstance(row, FailedImage) for row in rows))
+            tally.count(run, rows)
 
 
 def _manifest(source: Source, plan: Plan, encoder: Encoder, options: ScanOptions) -> RunManifest:

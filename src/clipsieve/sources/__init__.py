@@ -1,7 +1,7 @@
 """Where images come from: each source lists its inputs once and reads them in order, and is never modified."""
 
 from clipsieve.sources.base import Source
-from clipsieve.sources.columns import Columns
+from clipsieve.sources.columns import Columns, UniqueIds
 from clipsieve.sources.folder import FolderSource
 from clipsieve.sources.huggingface import HuggingFaceSource
 from clipsieve.sources.open import open_source
@@ -18,6 +18,7 @@ __all__ = [
     "RemoteFolderSource",
     "Source",
     "TableSource",
+    "UniqueIds",
     "WebDatasetSource",
     "open_source",
     "recognise",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from clipsieve.sources.local_file import read_failure, read_local_file, too_many
 from clipsieve.sources.storage import Storage, is_url
 from clipsieve.types import Failure, FailureCode
 
-__all__ = ["CellReader", "Columns", "choose_columns", "class_names", "text_of"]
+__all__ = ["CellReader", "Columns", "UniqueIds", "choose_columns", "class_names", "text_of"]
 
 # Tried in this order where nobody named a column.
 IMAGE_NAMES = (
@@ -115,6 +116,34 @@ def text_of(value: object, names: Sequence[str] | None = None) -> str | None:
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="replace")
     return None if value is None else str(value)
+
+
+class UniqueIds:
+    """Makes sure that the rows of a table have an id each: what is found is told, and decided, by id.
+
+    Parameters
+    ----------
+    column, where : str
+        For messages.
+    """
+
+    def __init__(self, column: str, where: str) -> None:
+        self._column = column
+        self._where = where
+        self._seen: set[bytes] = set()
+
+    def add(self, text: str | None, place: str) -> None:
+        """Take in one id; UsageError if it is empty or was there before."""
+        digest = hashlib.blake2b((text or "").encode(errors="surrogateescape"), digest_size=12).digest()
+        if not text or digest in self._seen:
+            raise UsageError(
+                f"the column `{self._column}` does not tell the rows of `{self._where}` apart",
+                expected="another text in each row",
+                found=f"{f'`{text[:100]}` again' if text else 'an empty cell'} in {place}",
+                state="nothing was written",
+                hint="name another column with `--id-column`, or none: then file and row are the id",
+            )
+        self._seen.add(digest)
 
 
 class CellReader:

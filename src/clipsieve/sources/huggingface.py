@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from clipsieve.errors import MissingExtraError, SourceError
 from clipsieve.sources.ahead import fetch_ahead
 from clipsieve.sources.base import MAX_BYTES, Source
-from clipsieve.sources.columns import CellReader, Columns, choose_columns, class_names, text_of
+from clipsieve.sources.columns import CellReader, Columns, UniqueIds, choose_columns, class_names, text_of
 from clipsieve.sources.storage import Storage, is_url
 from clipsieve.types import ImageRef, Plan, Shard
 
@@ -63,6 +63,8 @@ class HuggingFaceSource(Source):
 
     def plan(self, part_size: int) -> Plan:
         """Cut each split into shards; see `Source.plan`."""
+        if self.columns.id:
+            self._check_ids(self.columns.id)
         shards: list[Shard] = []
         for split, dataset in self._splits().items():
             stamp = _stamp(dataset)
@@ -88,6 +90,13 @@ class HuggingFaceSource(Source):
             caption = text_of(row[self.columns.caption]) if self.columns.caption else None
             row_id = f"{split}:{index}"
             yield ImageRef(image_id or row_id, url or f"{self._url}#{row_id}", label or None, caption or None, content)
+
+    def _check_ids(self, column: str) -> None:
+        ids = UniqueIds(column, self._location)
+        for split, dataset in self._splits().items():
+            for index, value in enumerate(dataset.with_format("arrow").select_columns(column).iter(1000)):
+                for row, text in enumerate(value.column(column).to_pylist()):
+                    ids.add(text_of(text), f"row {1000 * index + row:,} of `{split}`")
 
     @property
     def _url(self) -> str:

@@ -45,6 +45,9 @@ class TableFile:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_copy": None}
 
+    def __del__(self) -> None:
+        self.close()
+
     @property
     def url(self) -> str:
         """For messages."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -168,7 +169,11 @@ class Storage:
     def open_whole(self, path: str) -> BinaryIO:
         """Open a file of this machine, or fetch one to it; what was fetched is gone from the disk once it is closed."""
         if self.is_local:
-            return open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+            file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: SIM115
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return file
+            file.close()
+            raise OSError(errno.EINVAL, "not a regular file")
         with tempfile.TemporaryDirectory(prefix="clipsieve-") as folder:
             copy = os.path.join(folder, "copy")
             try:
@@ -215,7 +220,9 @@ def _connect(location: str) -> tuple[AbstractFileSystem, str]:
         return fsspec.filesystem("file"), os.path.abspath(location)
     protocol = location.partition("://")[0]
     # Retries are this module's: those of a library below would multiply with them.
-    settings = {"config_kwargs": {"retries": {"max_attempts": 0}}} if protocol in ("s3", "s3a") else {}
+    settings: dict[str, Any] = {"use_listings_cache": False}  # the listing of today, in a long-lived process too
+    if protocol in ("s3", "s3a"):
+        settings["config_kwargs"] = {"retries": {"max_attempts": 0}}
     try:
         filesystem, path = fsspec.url_to_fs(location, **settings)
     except ImportError as error:

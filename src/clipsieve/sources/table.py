@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from clipsieve.errors import SourceError, UsageError
+from clipsieve.errors import SourceError
 from clipsieve.sources.ahead import fetch_ahead
 from clipsieve.sources.base import MAX_BYTES, Source
-from clipsieve.sources.columns import CellReader, Columns, choose_columns, class_names, text_of
+from clipsieve.sources.columns import CellReader, Columns, UniqueIds, choose_columns, class_names, text_of
 from clipsieve.sources.local_file import read_failure
 from clipsieve.sources.names import legible
 from clipsieve.sources.rows import Row, TableFile
@@ -129,8 +129,9 @@ class TableSource(Source):
     def _rows_from(self, name: str, start: int) -> Iterator[Row]:
         """Return the rows of a file from one on; where the last shard ended there, its open file is read on."""
         if self._cursor is None or self._cursor[:2] != (name, start):
-            if self._cursor is not None and self._cursor[0] != name:
-                self._files[self._cursor[0]].close()
+            before, self._cursor = self._cursor and self._cursor[0], None  # its rows end before its file is closed
+            if before not in (None, name):
+                self._files[before].close()
             wanted = list(self.columns.named().values())
             self._cursor = (name, start, self._files[name].iter_rows(wanted, start))
         return self._cursor[2]
@@ -167,22 +168,11 @@ class TableSource(Source):
         return ImageRef(image_id or row_id, url, label or None, caption or None, content)
 
     def _check_ids(self, column: str) -> None:
-        """Make sure that each row has an id of its own: what is found is told, and decided, by id."""
-        seen: set[bytes] = set()
+        """Make sure that each row has an id of its own."""
+        ids = UniqueIds(column, self.location)
         for name, table in self._files.items():
             with contextlib.suppress(SourceError) if len(self._files) > 1 else contextlib.nullcontext():
                 for index, row in enumerate(table.iter_rows([column])):
                     if not isinstance(row, Failure):
-                        self._check_id(text_of(row.get(column)), seen, f"row {index:,} of `{legible(name)}`")
-
-    def _check_id(self, text: str | None, seen: set[bytes], where: str) -> None:
-        digest = hashlib.blake2b((text or "").encode(errors="surrogateescape"), digest_size=12).digest()
-        if not text or digest in seen:
-            raise UsageError(
-                f"the column `{self.columns.id}` does not tell the rows of `{self.location}` apart",
-                expected="another text in each row",
-                found=f"{f'`{text}` again' if text else 'an empty cell'} in {where}",
-                state="nothing was written",
-                hint="name another column with `--id-column`, or none: then file and row are the id",
-            )
-        seen.add(digest)
+                        ids.add(text_of(row.get(column)), f"row {index:,} of `{legible(name)}`")
+            table.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, ClassVar
 from urllib.parse import quote
@@ -118,16 +119,18 @@ class _OpenTar:
         self._file: BinaryIO | None = None
         try:
             self._file, cut = unpack(storage.open_whole(tar.path))
+            self.index = index_tar(self._file)
+            if cut and self.index.damage is None:
+                self.index.damage = Damage(self._file.seek(0, os.SEEK_END), FailureCode.CORRUPT, cut)
         except SourceError:
             raise
         except Exception as error:  # noqa: BLE001 - each service raises its own; one tar of many may be missing
             failure = explain(error)
             self.index = TarIndex(damage=Damage(0, failure.code, failure.detail))
-        else:
-            self.index = index_tar(self._file)
-            if cut and self.index.damage is None:
-                self.index.damage = Damage(self._file.seek(0, 2), FailureCode.CORRUPT, cut)
         self.ids = _unique_ids(name, self.index.images)
+
+    def __del__(self) -> None:
+        self.close()
 
     def close(self) -> None:
         if self._file is not None:
