@@ -52,7 +52,9 @@ __all__ = ["command"]
     metavar="FILE",
     help="sha256 or md5 of files that are never opened, one a line.",
 )
-@click.option("--max-failures", metavar="N|P%", help="Stop when more images failed than this.  [default: never]")
+@click.option(
+    "--max-failures", metavar="N|P%", default="100%", show_default=True, help="Stop when more images failed than this."
+)
 @click.option("--stale-only", is_flag=True, help="Make anew the parts of another encoder or other options.")
 @click.option("--overwrite", is_flag=True, help="Make everything in RUN anew.")
 @options.quiet
@@ -72,7 +74,7 @@ def command(
     max_bytes: int,
     max_seconds: float,
     hash_list: Path | None,
-    max_failures: str | None,
+    max_failures: str,
     *,
     stale_only: bool,
     overwrite: bool,

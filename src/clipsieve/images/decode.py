@@ -14,10 +14,12 @@ from clipsieve.types import DecodedImage, FailedImage, Failure, FailureCode, Fai
 
 __all__ = ["FORMATS", "DecodeLimits", "decode"]
 
-# Pillow's decoders that only read the bytes given. EPS runs another program; WMF, FITS, PDF and the rest are no photographs.
+# Pillow's decoders that only read the bytes given. EPS runs another program, FITS unfolds gzip without a bound, and the rest
+# (WMF, PDF, HDF5, MPEG, ...) are stubs that need another library.
 FORMATS = (
     *("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "JPEG2000", "AVIF", "PPM", "TGA", "ICO", "ICNS"),
-    *("PCX", "SGI", "QOI"),
+    *("PCX", "SGI", "QOI", "PSD", "DDS", "BLP", "CUR", "DCX", "FLI", "FTEX", "GBR", "MSP", "PCD"),
+    *("PIXAR", "SPIDER", "SUN", "XBM", "XPM", "XVTHUMB"),
 )
 
 MAX_PIXELS = 178_000_000  # where Pillow itself calls an image a decompression bomb

@@ -12,6 +12,8 @@ EXTENSIONS = frozenset(
         *(".apng", ".avif", ".avifs", ".bmp", ".bw", ".dib", ".gif", ".icns", ".ico", ".j2c", ".j2k", ".jfif", ".jp2"),
         *(".jpc", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".mpo", ".pbm", ".pcx", ".pgm", ".png", ".pnm", ".ppm"),
         *(".qoi", ".rgb", ".rgba", ".sgi", ".tga", ".tif", ".tiff", ".webp"),
+        *(".blp", ".cur", ".dcx", ".dds", ".flc", ".fli", ".ftc", ".ftu", ".gbr", ".icb", ".msp", ".pcd"),
+        *(".pfm", ".psd", ".pxr", ".ras", ".spider", ".vda", ".vst", ".xbm", ".xpm"),
     }
 )
 
