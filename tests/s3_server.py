@@ -3,6 +3,7 @@
 Run as a script it serves; imported, it gives tests `S3Server`.
 """
 
+import contextlib
 import itertools
 import json
 import os
@@ -49,13 +50,11 @@ class S3Server:
         self.process.kill()
         self.process.wait()
 
-    def _wait(self) -> None:
+    def _wait(self) -> bool:
         for _ in range(200):
-            try:
-                self.counts()
-                return
-            except OSError:
-                time.sleep(0.1)
+            with contextlib.suppress(OSError):
+                return bool(self.counts())
+            time.sleep(0.1)
         raise TimeoutError("the S3 server did not start")
 
     def client(self):

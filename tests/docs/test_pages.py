@@ -2,7 +2,7 @@
 
 A page's ``console`` blocks (lines that begin with ``$ ``) run in order in one new folder, then its ``python`` blocks.
 Commands that need the network or a GPU stand in ``sh`` blocks: those are only parsed, so that no
-option in them is wrong.
+option in them is wrong. For a page that reads from `s3://my-bucket`, a real S3 server on loopback holds the demo data set.
 """
 
 import os
@@ -10,12 +10,17 @@ import re
 import shlex
 import subprocess
 import sys
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 import pytest
 
+from clipsieve import write_demo_data
 from clipsieve.cli import group
+from s3_server import BUCKET, S3Server
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -37,6 +42,22 @@ def with_blocks(*languages: str) -> list[object]:
     return [pytest.param(page, id=str(page.relative_to(ROOT))) for page in found]
 
 
+@contextmanager
+def bucket(page: Path, scratch: Path) -> Iterator[dict[str, str]]:
+    """Give the settings of a server that holds what the page reads, if it reads any."""
+    if f"s3://{BUCKET}" not in "".join(commands(page)):
+        yield {}
+        return
+    write_demo_data(scratch / "photos", n_images=20)
+    with S3Server() as server:
+        server.upload(scratch / "photos", "photos")
+        for name in ("00000.tar", "00001.tar"):
+            with tarfile.open(scratch / name, "w") as tar:
+                tar.add(scratch / "photos", ".")
+            server.put(f"shards/{name}", (scratch / name).read_bytes())
+        yield server.environment
+
+
 def environment() -> dict[str, str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return os.environ | {"PATH": path, "NO_COLOR": "1", "COLUMNS": "80"}
@@ -44,14 +65,14 @@ def environment() -> dict[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", with_blocks("console", "python"))
-def test_commands_and_snippets_run(page: Path, tmp_path: Path) -> None:
-    for line in commands(page):
-        if line.startswith("make "):
-            continue  # `make demo` and `make test` are what runs this test
-        done = subprocess.run(
-            ["bash", "-euc", line], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=120
-        )
-        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+def test_commands_and_snippets_run(page: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    with bucket(page, tmp_path_factory.mktemp("bucket")) as found:
+        for line in commands(page):
+            if line.startswith("make "):
+                continue  # `make demo` and `make test` are what runs this test
+            words, settings = ["bash", "-euc", line], environment() | found
+            done = subprocess.run(words, cwd=tmp_path, env=settings, capture_output=True, text=True, timeout=120)
+            assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
     for snippet in blocks(page, "python"):
         done = subprocess.run(
             [sys.executable, "-c", snippet],

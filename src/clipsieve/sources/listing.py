@@ -43,7 +43,7 @@ def list_files(location: str, is_wanted: Callable[[str], bool], words: str) -> t
         names = expand_braces(location)
         storage = Storage(names[0])
         files = [file for _, found in fetch_ahead(names, lambda name: _of(storage, name, is_wanted)) for file in found]
-        if len(names) > 1 and not any(file.stamp for file in files):
+        if not any(file.stamp for file in files):
             files = []
     if not files:
         raise SourceError(

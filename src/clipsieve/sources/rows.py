@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 from collections.abc import Iterator, Sequence
@@ -113,7 +114,8 @@ class TableFile:
         try:
             yield from _lines(csv.reader(text, delimiter=self._delimiter(first)))
         finally:
-            text.detach()
+            with contextlib.suppress(ValueError):  # the file may have been closed before its rows were read to the end
+                text.detach()
 
     def _delimiter(self, first_line: str) -> str:
         """Return the comma, unless another mark separates the names in the first line and no comma does."""
