@@ -1,82 +1,178 @@
 """What every source promises, whatever it reads."""
 
+import gzip
 import pickle
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 from clipsieve.errors import SourceError
-from clipsieve.sources import FolderSource, Source
+from clipsieve.sources import Source, open_source, recognise
 from clipsieve.types import Failure
+from image_files import png, tar
 
 N_IMAGES = 7
 
 
-def folder(root: Path) -> Source:
+def folder(root: Path) -> Path:
     for index in range(N_IMAGES):
         path = root / f"class {index % 2}" / f"{index}.png"
         path.parent.mkdir(exist_ok=True, parents=True)
-        Image.new("RGB", (4, 4), (index, 0, 0)).save(path)
-    return FolderSource(root)
+        path.write_bytes(png(index))
+    return root
 
 
-MAKERS = [pytest.param(folder, id="folder")]
+def webdataset(root: Path) -> Path:
+    root.mkdir()
+    for number, members in enumerate((range(4), range(4, N_IMAGES))):
+        content = [(f"{index:04d}.png", png(index)) for index in members]
+        (root / f"{number:05d}.tar").write_bytes(tar(content))
+    return root
 
 
-@pytest.fixture(params=MAKERS)
-def make(request) -> Callable[[Path], Source]:
+def gzipped(root: Path) -> Path:
+    webdataset(root)
+    for path in root.glob("*.tar"):
+        path.with_suffix(".tar.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
+        path.unlink()
+    return root
+
+
+def csv_of_paths(root: Path) -> Path:
+    folder(root / "images")
+    lines = [f"images/class {index % 2}/{index}.png,c{index}" for index in range(N_IMAGES)]
+    (root / "table.csv").write_text("\n".join(["path,caption", *lines]))
+    return root / "table.csv"
+
+
+def parquet_of_bytes(root: Path) -> Path:
+    root.mkdir()
+    pq.write_table(pa.table({"jpg": [png(i) for i in range(N_IMAGES)]}), root / "t.parquet", row_group_size=3)
+    return root
+
+
+def parquet_of_structs(root: Path) -> Path:
+    root.mkdir()
+    for number, rows in enumerate((range(3), range(3, N_IMAGES))):
+        cells = [{"bytes": png(index), "path": f"{index}.png"} for index in rows]
+        pq.write_table(pa.table({"image": cells, "label": list(rows)}), root / f"train-{number:05d}.parquet")
+    return root
+
+
+def saved(root: Path) -> Path:
+    from datasets import Dataset, DatasetDict, Features, Image
+
+    rows = [{"image": {"bytes": png(index), "path": None}} for index in range(N_IMAGES)]
+    splits = {"train": rows[:5], "test": rows[5:]}
+    made = {name: Dataset.from_list(some, features=Features({"image": Image()})) for name, some in splits.items()}
+    DatasetDict(made).save_to_disk(root)
+    return root
+
+
+KINDS = {
+    folder: "folder",
+    webdataset: "webdataset",
+    gzipped: "webdataset",
+    csv_of_paths: "table",
+    parquet_of_bytes: "table",
+    parquet_of_structs: "table",
+    saved: "huggingface",
+}
+
+
+@pytest.fixture(params=KINDS, ids=lambda write: write.__name__)
+def write(request) -> Callable[[Path], Path]:
     return request.param
 
 
 @pytest.fixture
-def source(make, tmp_path) -> Source:
-    return make(tmp_path / "source")
+def source(write, tmp_path) -> Source:
+    return open_source(write(tmp_path / "source"))
+
+
+def read(source: Source, part_size: int) -> list:
+    return [ref for shard in source.plan(part_size).shards for ref in source.read(shard)]
+
+
+def test_the_kind_is_recognised_by_what_lies_there(write, tmp_path):
+    location = write(tmp_path / "source")
+    assert recognise(str(location)) == KINDS[write] == open_source(location).kind
 
 
 @pytest.mark.parametrize("part_size", [1, 2, 3, 7, 100])
 def test_each_input_is_in_exactly_one_shard(source, part_size):
     plan = source.plan(part_size)
-    members = [member for shard in plan.shards for member in shard.members]
-    assert len(members) == len(set(members)) == plan.n_images == N_IMAGES
-    assert [shard.index for shard in plan.shards] == list(range(-(-N_IMAGES // part_size)))
-    assert all(len(shard.members) == part_size for shard in plan.shards[:-1])
+    assert plan.n_images == N_IMAGES == sum(shard.n_images for shard in plan.shards)
+    assert [shard.index for shard in plan.shards] == list(range(len(plan.shards)))
+    assert all(1 <= shard.n_images <= part_size for shard in plan.shards)
+    assert len({shard.fingerprint for shard in plan.shards}) == len(plan.shards)
+    contents = [ref.content for shard in plan.shards for ref in source.read(shard)]
+    assert sorted(contents) == sorted(png(index) for index in range(N_IMAGES))
 
 
-def test_the_plan_is_a_function_of_the_listing(source):
+def test_the_plan_is_a_function_of_the_listing(source, write, tmp_path):
     assert source.plan(3) == source.plan(3)
+    assert open_source(source.location).plan(3) == source.plan(3)
 
 
-def test_a_shard_is_read_in_order_with_one_reference_for_each_member(source):
+def test_a_shard_is_read_in_order_with_one_reference_for_each_input(source):
     for shard in source.plan(3).shards:
         first, second = list(source.read(shard)), list(source.read(shard))
-        assert len(first) == len(shard.members)
+        assert len(first) == shard.n_images
         assert first == second
         assert not any(isinstance(ref.content, Failure) for ref in first)
 
 
+def test_shards_can_be_read_in_any_order(source):
+    shards = source.plan(2).shards
+    forwards = {shard.index: list(source.read(shard)) for shard in shards}
+    backwards = {shard.index: list(source.read(shard)) for shard in reversed(shards)}
+    assert forwards == backwards
+
+
+def test_a_shard_may_be_left_half_read(source):
+    first, second = source.plan(2).shards[:2]
+    wanted = list(source.read(second))
+    reading = source.read(first)
+    next(reading)
+    reading.close()
+    assert list(source.read(second)) == wanted
+
+
+def test_rows_do_not_depend_on_the_size_of_parts(source):
+    assert read(source, 1) == read(source, 3) == read(source, 100)
+
+
 def test_ids_are_unique(source):
-    ids = [ref.image_id for shard in source.plan(3).shards for ref in source.read(shard)]
-    assert len(set(ids)) == N_IMAGES
+    assert len({ref.image_id for ref in read(source, 3)}) == N_IMAGES
 
 
 def test_a_copy_in_another_process_reads_the_same(source):
-    shard = source.plan(100).shards[0]
-    assert list(pickle.loads(pickle.dumps(source)).read(shard)) == list(source.read(shard))  # noqa: S301
+    shards = source.plan(3).shards
+    list(source.read(shards[0]))
+    copy = pickle.loads(pickle.dumps(source))  # noqa: S301
+    assert list(copy.read(shards[1])) == list(source.read(shards[1]))
 
 
-def test_nothing_in_the_source_is_changed(make, tmp_path):
-    source = make(tmp_path / "source")
+def test_nothing_in_the_source_is_changed(write, tmp_path):
+    source = open_source(write(tmp_path / "source"))
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "source").rglob("*")}
-    for shard in source.plan(2).shards:
-        list(source.read(shard))
+    read(source, 2)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "source").rglob("*")} == before
 
 
-def test_a_source_without_images_is_an_error_that_names_it(make, tmp_path):
-    source = make(tmp_path / "source")
-    for path in (tmp_path / "source").rglob("*.png"):
-        path.unlink()
+def test_an_image_over_the_budget_is_not_read(write, tmp_path):
+    source = open_source(write(tmp_path / "source"), max_bytes=10)
+    assert {ref.content.code.value for ref in read(source, 3)} == {"too_many_bytes"}
+
+
+def test_a_source_whose_files_are_gone_is_an_error_that_names_it(write, tmp_path):
+    location = write(tmp_path / "source")
+    for path in (tmp_path / "source").rglob("*"):
+        if path.is_file():
+            path.unlink()
     with pytest.raises(SourceError, match="source"):
-        source.plan(3)
+        open_source(location).plan(3)
