@@ -51,7 +51,7 @@ def _copy(packed: BinaryIO, target: BinaryIO) -> str | None:
     n_bytes = 0
     with gzip.GzipFile(fileobj=packed) as stream:
         try:
-            while chunk := stream.read(_CHUNK_BYTES):
+            while chunk := stream.read1(_CHUNK_BYTES):  # what came before an error is not lost, as with `read`
                 n_bytes += len(chunk)
                 if n_bytes > MAX_UNPACKED_BYTES:
                     return f"unfolds to more than the {MAX_UNPACKED_BYTES:,} bytes that are allowed"
