@@ -84,13 +84,12 @@ class TableFile:
     def _parquet_rows(self, columns: Sequence[str], start: int) -> Iterator[Row]:
         # Neither buffered whole nor ahead: a group of rows with image bytes may be larger than the memory.
         parquet = pq.ParquetFile(self._opened(), pre_buffer=False, buffer_size=1 << 20)
-        groups, skip = list(range(parquet.num_row_groups)), start
-        while groups and parquet.metadata.row_group(groups[0]).num_rows <= skip:
-            skip -= parquet.metadata.row_group(groups.pop(0)).num_rows
-        names = list(dict.fromkeys(columns))
-        for batch in parquet.iter_batches(batch_size=BATCH_ROWS, row_groups=groups, columns=names, use_threads=False):
-            yield from batch.slice(skip).to_pylist()
-            skip = max(skip - batch.num_rows, 0)
+        names, skip = list(dict.fromkeys(columns)), start
+        for group in range(parquet.num_row_groups):
+            n_rows = parquet.metadata.row_group(group).num_rows
+            if skip < n_rows:
+                yield from islice(_group_rows(parquet, group, names), skip, None)
+            skip = max(skip - n_rows, 0)
 
     def _csv_rows(self, columns: Sequence[str], start: int) -> Iterator[Row]:
         lines = self._csv()
@@ -141,6 +140,18 @@ class TableFile:
             ) from error
         except OSError as error:
             raise self.storage.error(self.file.path, error) from error
+
+
+def _group_rows(parquet: pq.ParquetFile, group: int, columns: list[str]) -> Iterator[Row]:
+    """Yield the rows of one group; from a page on that cannot be read, failures."""
+    n_left = parquet.metadata.row_group(group).num_rows
+    try:
+        for batch in parquet.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns, use_threads=False):
+            n_left -= batch.num_rows
+            yield from batch.to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        detail = f"group {group:,} of the rows cannot be read: {' '.join(str(error).split())[:150]}"
+        yield from [read_failure(FailureCode.CORRUPT, detail)] * n_left
 
 
 def _lines(reader: Iterator[list[str]]) -> Iterator[list[str]]:

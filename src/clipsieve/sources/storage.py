@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Storage", "StoredFile", "explain", "is_url", "no_room", "short_names"]
 
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "http": "http", "https": "http"}
+_CHUNK_BYTES = 1 << 20
 # What tells one state of a file from another, in the words of the file systems that fsspec reaches.
 _STAMPS = ("ETag", "etag", "md5Hash", "generation", "mtime", "LastModified", "last_modified", "updated", "sha", "oid")
 
@@ -141,7 +142,7 @@ class Storage:
         if self.is_local:
             return read_local_file(os.fsencode(path), max_bytes)
         try:
-            if n_bytes is None:
+            if n_bytes is None and not self.location.startswith("http"):
                 n_bytes = with_retries(lambda: self.filesystem.info(path)).get("size")
             if n_bytes is not None and n_bytes > max_bytes:
                 return too_many_bytes(n_bytes, max_bytes)
@@ -154,8 +155,12 @@ class Storage:
             return bytes(with_retries(lambda: self.filesystem.cat_file(path)))
 
         def stream() -> bytes:
-            with self.filesystem.open(path, "rb", block_size=0) as file:  # of unknown length: never more than allowed
-                return bytes(file.read(max_bytes + 1))
+            found = bytearray()
+            # Of unknown length: never more than allowed. A size, whatever it is, saves a request for it.
+            with self.filesystem.open(path, "rb", block_size=0, size=1) as file:
+                while len(found) <= max_bytes and (chunk := file.read(_CHUNK_BYTES)):
+                    found += chunk
+            return bytes(found)
 
         content = with_retries(stream)
         return content if len(content) <= max_bytes else too_many_bytes(len(content), max_bytes)
