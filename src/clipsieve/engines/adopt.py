@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pyarrow as pa
+import numpy as np
 
 from clipsieve._version import __version__
 from clipsieve.classifiers import check_large_dimensions
@@ -18,7 +18,7 @@ from clipsieve.engines.prepare import Redo, prepare_run
 from clipsieve.engines.scan import ScanReport
 from clipsieve.errors import EncoderMismatchError, UsageError
 from clipsieve.sources import UniqueIds
-from clipsieve.store import ExternalEmbeddings, RunManifest, find_embeddings, locked, to_float32
+from clipsieve.store import ExternalEmbeddings, RunManifest, find_embeddings, locked
 from clipsieve.types import EncoderIdentity
 
 __all__ = ["adopt_embeddings"]
@@ -152,7 +152,9 @@ def _count_failures(external: ExternalEmbeddings, on_progress: Callable[[int, in
 
 
 def _doubts(external: ExternalEmbeddings, identity: EncoderIdentity) -> tuple[str, ...]:
-    rows = pa.array(list(external.sample(SAMPLE_ROWS)), pa.list_(pa.float32(), external.files[0].embedding_dim))
-    embeddings = to_float32(pa.chunked_array([rows]))
+    rows = external.sample(SAMPLE_ROWS).astype(np.float32)
+    norms = np.linalg.norm(rows, axis=1)
+    kept = np.isfinite(norms) & (norms > 0)
+    embeddings = rows[kept] / norms[kept, None]
     doubt = check_large_dimensions(embeddings, identity.name)
     return (doubt,) if doubt else ()

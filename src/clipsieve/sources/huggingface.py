@@ -47,6 +47,13 @@ class HuggingFaceSource(Source):
         first = next(iter(self._splits().values()))
         self._schema = first.features.arrow_schema
         self.columns = choose_columns(self._schema, columns or Columns(), where=self._location)
+        needed = {self.columns.image, self.columns.id} - {None}
+        for split, dataset in self._splits().items():
+            if missing := needed - set(dataset.column_names):
+                raise SourceError(
+                    f"the split `{split}` of `{self._location}` has no column `{min(map(str, missing))}`",
+                    hint="save the splits that hold images by themselves",
+                )
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_loaded": None}
@@ -86,8 +93,8 @@ class HuggingFaceSource(Source):
         rows = enumerate(self._rows(split, start, stop), start)
         for (index, row), (content, url) in fetch_ahead(rows, lambda item: cells.read(item[1][image])):
             image_id = text_of(row[self.columns.id]) if self.columns.id else None
-            label = text_of(row[self.columns.label], names) if self.columns.label else None
-            caption = text_of(row[self.columns.caption]) if self.columns.caption else None
+            label = text_of(row.get(self.columns.label), names) if self.columns.label else None
+            caption = text_of(row.get(self.columns.caption)) if self.columns.caption else None
             row_id = f"{split}:{index}"
             yield ImageRef(image_id or row_id, url or f"{self._url}#{row_id}", label or None, caption or None, content)
 
@@ -110,7 +117,8 @@ class HuggingFaceSource(Source):
         wanted = list(self.columns.named().values())
         for offset in range(start, stop, _BATCH_ROWS):
             table = dataset[offset : min(offset + _BATCH_ROWS, stop)]
-            yield from table.select(list(dict.fromkeys(wanted))).to_pylist()
+            present = [name for name in dict.fromkeys(wanted) if name in table.column_names]
+            yield from table.select(present).to_pylist()
 
     def _splits(self) -> dict[str, Dataset]:
         if self._loaded is None:

@@ -64,7 +64,8 @@ class TableFile:
         """Return the columns; SourceError if the file is no table."""
         with self._understood():
             if not self.is_parquet:
-                return pa.schema([(name, pa.string()) for name in next(self._csv(), [])])
+                names = (name.encode(errors="surrogateescape") for name in next(self._csv(), []))
+                return pa.schema([(name.decode(errors="replace"), pa.string()) for name in names])
             with self.storage.reader(self.file.path) as file, pq.ParquetFile(file) as parquet:
                 return parquet.schema_arrow
 
@@ -94,7 +95,7 @@ class TableFile:
     def _csv_rows(self, columns: Sequence[str], start: int) -> Iterator[Row]:
         lines = self._csv()
         names = next(lines, [])
-        places = {name: names.index(name) for name in columns}
+        places = {name: names.index(name) for name in columns if name in names}
         for cells in islice(lines, start, None):
             if len(cells) == len(names):
                 yield {name: cells[place] for name, place in places.items()}

@@ -128,13 +128,13 @@ def _describe(path: Path, metadata: Path | None) -> EmbeddingFile:
             shape, dtype, is_fortran = _header(file)
             offset = file.tell()
         n_bytes = path.stat().st_size
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:
         raise SourceError(
             f"cannot read `{path}`: {' '.join(str(error).split())[:200]}",
             expected="a .npy file of plain numbers; nothing in it is ever unpickled",
         ) from error
     fits = len(shape) == 2 and dtype in (np.float16, np.float32) and not is_fortran and dtype.isnative
-    if not fits or shape[1] == 0:
+    if not fits or min(shape[0], shape[1] - 1) < 0:
         raise SourceError(
             f"`{path}` holds no embeddings",
             expected="an array of n x d float16 or float32 numbers, row by row",
