@@ -57,7 +57,11 @@ class _Worker:
             command = [sys.executable, "-P", "-m", "clipsieve.images.worker", str(theirs.fileno()), setup]
             try:
                 self.process = subprocess.Popen(  # noqa: S603
-                    command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env={**KEEP_MEMORY, **os.environ}
+                    command,
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    env={**KEEP_MEMORY, **os.environ},
+                    process_group=0,  # Ctrl-C is for the command alone; it ends its processes itself
                 )
             except OSError as error:
                 ours.close()

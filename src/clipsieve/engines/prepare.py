@@ -41,8 +41,11 @@ def prepare_run(path: Path, wanted: RunManifest, redo: Redo, try_out: Callable[[
     differences = _differences(found.manifest, wanted)
     if redo == "all":
         try_out()
-        found.clear()
-        return Run.create(path, wanted)
+        # First what it shall be: were this process killed in between, the folder would still be a run.
+        run = Run(path, wanted)
+        run.save()
+        run.clear()
+        return run
     fatal = [each for each in differences if redo == "never" or each[0] in ("source", "kind of source")]
     if fatal:
         raise _conflict(path, fatal)

@@ -25,6 +25,7 @@ __all__ = ["MAX_MEMORY_BYTES", "READY", "max_reply_bytes", "pack_setup", "unpack
 
 READY = b"ready"  # the first frame: everything is imported
 MAX_HEADER_BYTES = 65536
+GRACE_S = 10.0  # beyond the time for one image, within which the parent ends the process
 
 MAX_MEMORY_BYTES = 6 * 1024**3  # room for 178 million RGBA pixels and their conversion
 
@@ -66,12 +67,16 @@ def serve(connection: Connection, recipe: Preprocessing, limits: DecodeLimits) -
     with contextlib.suppress(EOFError, OSError):
         connection.send_bytes(READY)
         while True:
-            connection.send_bytes(answer(connection.recv_bytes(), recipe, limits))
+            content = connection.recv_bytes()
+            # The system ends the process if nobody is left to do it and a decoder never comes back.
+            signal.setitimer(signal.ITIMER_REAL, limits.max_seconds + GRACE_S)
+            reply = answer(content, recipe, limits)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            connection.send_bytes(reply)
 
 
 def main() -> None:
     """Run the process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer; it closes the connection
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     allowed = MAX_MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(hard, MAX_MEMORY_BYTES)
     resource.setrlimit(resource.RLIMIT_AS, (allowed, hard))

@@ -193,18 +193,20 @@ class Storage:
         try:
             return with_retries(call)
         except Exception as error:
-            raise self.error(path, error) from error
+            raise self.error(path, error, "list") from error
 
-    def error(self, path: str, error: Exception) -> ClipsieveError:
-        """Return the error of a place that cannot be listed or read at all."""
+    def error(self, path: str, error: Exception, verb: str = "open") -> ClipsieveError:
+        """Return the error of a place that cannot be listed or opened at all."""
         where = legible(os.fsencode(path)) if self.is_local else self.url(path)
         if isinstance(error, ClipsieveError):
             return error
         if isinstance(error, FileNotFoundError):
             return SourceError(f"there is nothing at `{where}`", hint="check the spelling")
         return SourceError(
-            f"cannot list `{where}`: {explain(error).detail}",
-            state="nothing was read: a listing with a hole in it would lose images in silence",
+            f"cannot {verb} `{where}`: {explain(error).detail}",
+            state="nothing was read: a listing with a hole in it would lose images in silence"
+            if verb == "list"
+            else None,
             hint="check that the place can be reached and that you may read it",
         )
 

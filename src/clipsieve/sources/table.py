@@ -103,7 +103,11 @@ class TableSource(Source):
 
         def fetch(item: tuple[int, Row]) -> tuple[bytes | Failure, str | None]:
             row = item[1]
-            return (row, None) if isinstance(row, Failure) else cells.read(row.get(self._image_column))
+            if isinstance(row, Failure):
+                return row, None
+            if self._image_column not in row:
+                return read_failure(FailureCode.CORRUPT, f"the file has no column `{self._image_column}`"), None
+            return cells.read(row[self._image_column])
 
         rows = enumerate(self._stretch(name, start, stop), start)
         for (index, row), (content, url) in fetch_ahead(rows, fetch):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -117,16 +117,23 @@ class Run:
         write_table(path, table)
 
     def clear(self) -> None:
-        """Remove everything that a scan or a scoring has written; what people have decided stays."""
-        (self.path / "run.json").unlink(missing_ok=True)
+        """Remove every part and all scores; what people have put there stays."""
+        for pattern in ("images/part-*.parquet", "images/.superseded-*.parquet"):
+            for path in self.path.glob(pattern):
+                path.unlink()
         (self.path / "embeddings.json").unlink(missing_ok=True)
-        (self.path / "history.jsonl").unlink(missing_ok=True)
-        shutil.rmtree(self.path / "images", ignore_errors=True)
+        self._external = None
         self.drop_scores()
 
     def drop_scores(self) -> None:
         """Remove all scores: the embeddings that they were made of are no longer there."""
-        shutil.rmtree(self.path / "scores", ignore_errors=True)
+        for name in self.score_names():
+            self.drop_score_facts(name)
+        for path in self.path.glob("scores/*/part-*.parquet"):
+            path.unlink()
+        for folder in self.path.glob("scores/*"):
+            with contextlib.suppress(OSError):  # not empty: somebody's own files
+                folder.rmdir()
 
     def iter_images(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """Yield the parts of the images in order; columns of the schema in `docs/format.md`, all by default.
