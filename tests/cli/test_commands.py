@@ -147,7 +147,8 @@ def test_demo_data_says_what_it_drew(empty):
 def test_scan_counts_and_a_second_scan_does_nothing(work):
     before = work.listing()
     out = work.succeed("scan", "photos", "-o", "run")
-    scanned, caution = out.splitlines()
+    kind, scanned, caution = out.splitlines()
+    assert kind == "read as folder"
     assert scanned == f"scanned {N_IMAGES} of {N_IMAGES + N_BROKEN} images into run: {N_BROKEN} failed, nothing new"
     assert "knows emoji alone" in caution  # nobody chose the encoder, and it is not for photographs
     after = work.listing()
@@ -436,12 +437,12 @@ def clutter(empty):
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("missing", "there is no folder `missing`"),
+        ("missing", "there is nothing at `missing`"),
         ("empty", "is empty"),
         ("texts", "holds no images"),
         ("file", "`file` is not a folder"),
         ("good/one.png", "`good/one.png` is not a folder"),
-        ("", "there is no folder ``"),
+        ("", "there is nothing at ``"),
     ],
 )
 def test_a_source_that_is_none_is_named_and_no_run_begins(clutter, source, words):

@@ -111,11 +111,10 @@ def command(
         max_failures=MaxFailures.parse(max_failures),
     )
     with load_encoder(model, backend=backend, device=device, precision=precision) as encoder:
-        _show_source(source, found)
         engine = LocalEngine(workers=workers, batch_size=batch_size)
-        with ProgressBar("scanning", quiet=quiet) as bar:
+        with ProgressBar(f"scanning {found}", quiet=quiet) as bar:
             report = scan(images, run, encoder, options=scan_options, engine=engine, redo=redo, on_progress=bar.update)
-    _show(report, run, as_json=as_json)
+    _show(report, run, found, as_json=as_json)
     if not as_json and _is_default("model"):
         render.print_text(
             "the encoder was `pictogram`, which knows emoji alone: for photographs, choose another --model"
@@ -142,8 +141,7 @@ def _adopt(
             expected="its name or folder: `--model immich-app/ViT-B-32__openai`",
             hint="`clipsieve models list` shows the names that are known",
         )
-    _show_source(source, "embeddings")
-    with ProgressBar("checking", quiet=quiet) as bar:
+    with ProgressBar("checking embeddings", quiet=quiet) as bar:
         report = adopt_embeddings(
             source,
             run,
@@ -153,18 +151,14 @@ def _adopt(
             redo=redo,
             on_progress=bar.update,
         )
-    _show(report, run, as_json=as_json)
-
-
-def _show_source(source: str, kind: str) -> None:
-    render.print_note(f"reading {source} as {kind}")
+    _show(report, run, "embeddings", as_json=as_json)
 
 
 def _is_default(name: str) -> bool:
     return click.get_current_context().get_parameter_source(name) is ParameterSource.DEFAULT
 
 
-def _show(report: ScanReport, run: Path, *, as_json: bool) -> None:
+def _show(report: ScanReport, run: Path, kind: str, *, as_json: bool) -> None:
     for warning in report.warnings:
         render.print_warning(warning)
     if as_json:
@@ -175,5 +169,7 @@ def _show(report: ScanReport, run: Path, *, as_json: bool) -> None:
         rate = render.rate(report.n_new, report.elapsed_s)
         reused = f" ({report.n_reused:,} known from before)" if report.n_reused else ""
         done = f"{report.n_new:,} new{reused} in {render.seconds(report.elapsed_s)}, {rate}"
-    scanned = f"scanned {report.n_scanned:,} of {render.count(report.n_listed, 'image')} into {run}"
+    images = render.count(report.n_listed, "image")
+    scanned = f"scanned {report.n_scanned:,} of {images} into {run}"
+    render.print_text(f"read as {kind}")
     render.print_text(f"{scanned}: {report.n_failed:,} failed, {done}")
