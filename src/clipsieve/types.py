@@ -84,7 +84,7 @@ class ImageRef:
     content : bytes or Failure
         The encoded file as it lies there, or why it could not be read.
     metadata : str or None
-        A JSON object with whatever else the source says of the image.
+        Whatever else the source says of the image, as it lies there; mostly a JSON object.
     """
 
     image_id: str

@@ -49,7 +49,8 @@ def test_wherever_a_tar_is_cut_what_is_whole_comes_out(kind, share):
     assert [image.extent for image in found.images] == [image.extent for image in wanted]
     assert found.damage is not None
     assert found.damage.offset <= cut
-    assert found.damage.code in (FailureCode.TRUNCATED, FailureCode.EMPTY_FILE)
+    # Between the two headers of a long name, a cut cannot be told from damage.
+    assert found.damage.code in (FailureCode.TRUNCATED, FailureCode.EMPTY_FILE, FailureCode.CORRUPT)
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])

@@ -72,7 +72,13 @@ def main(args: Sequence[str] | None = None) -> None:
 
     Exit statuses: 0 done, 1 failed, 2 bad usage, 3 too many failed images, 130 interrupted.
     """
-    sys.exit(run(args))
+    status = run(args)
+    if status == INTERRUPTED:
+        # Everything is closed; but the interpreter would wait for threads that wait for a silent server.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def run(args: Sequence[str] | None = None) -> int:

@@ -15,7 +15,7 @@ from clipsieve.cli.progress import ProgressBar
 from clipsieve.errors import UsageError
 
 if TYPE_CHECKING:
-    from clipsieve.engines import Redo, ScanReport
+    from clipsieve.engines import MaxFailures, Redo, ScanReport
     from clipsieve.sources import Columns
 
 __all__ = ["command"]
@@ -26,10 +26,10 @@ __all__ = ["command"]
     name="scan",
     examples=[
         "clipsieve scan photos -o run",
-        "clipsieve scan photos -o run --model models/my-clip --workers 8 --max-failures 1%",
+        "clipsieve scan photos -o run --model models/my-clip --max-failures 1%",
         "clipsieve scan 's3://bucket/laion/{00000..00099}.tar' -o run",
         "clipsieve scan images.parquet -o run --image-column url --id-column key",
-        "clipsieve scan laion -o run --source embeddings --model immich-app/ViT-B-32__openai",
+        "clipsieve scan laion -o run --model immich-app/ViT-B-32__openai",
     ],
 )
 @click.argument("source", metavar="SOURCE")
@@ -57,6 +57,7 @@ __all__ = ["command"]
 )
 @click.option("--stale-only", is_flag=True, help="Make anew the parts of another encoder or other options.")
 @click.option("--overwrite", is_flag=True, help="Make everything in RUN anew.")
+@click.option("--retry-failed", is_flag=True, help="Try again what could not be read before.")
 @options.quiet
 @options.as_json
 def command(
@@ -78,6 +79,7 @@ def command(
     *,
     stale_only: bool,
     overwrite: bool,
+    retry_failed: bool,
     quiet: bool,
     as_json: bool,
     **columns: str | None,
@@ -101,7 +103,9 @@ def command(
     found = recognise(source) if kind == "auto" else kind
     named = Columns(**{name.removesuffix("_column"): value for name, value in columns.items()})
     if found == "embeddings":
-        _adopt(source, run, model, named, part_size, redo, quiet=quiet, as_json=as_json)
+        _refuse_unused()
+        allowed = MaxFailures.parse(max_failures)
+        _adopt(source, run, model, named, part_size, redo, allowed, quiet=quiet, as_json=as_json)
         return
     images = open_source(source, found, columns=named, max_bytes=max_bytes)
     scan_options = ScanOptions(
@@ -113,7 +117,16 @@ def command(
     with load_encoder(model, backend=backend, device=device, precision=precision) as encoder:
         engine = LocalEngine(workers=workers, batch_size=batch_size)
         with ProgressBar(f"scanning {found}", quiet=quiet) as bar:
-            report = scan(images, run, encoder, options=scan_options, engine=engine, redo=redo, on_progress=bar.update)
+            report = scan(
+                images,
+                run,
+                encoder,
+                options=scan_options,
+                engine=engine,
+                redo=redo,
+                retry_failed=retry_failed,
+                on_progress=bar.update,
+            )
     _show(report, run, found, as_json=as_json)
     if not as_json and _is_default("model"):
         render.print_text(
@@ -128,6 +141,7 @@ def _adopt(
     columns: Columns,
     part_size: int | None,
     redo: Redo,
+    max_failures: MaxFailures,
     *,
     quiet: bool,
     as_json: bool,
@@ -149,9 +163,19 @@ def _adopt(
             columns=columns.named(),
             part_size=part_size or PART_SIZE,
             redo=redo,
+            max_failures=max_failures,
             on_progress=bar.update,
         )
     _show(report, run, "embeddings", as_json=as_json)
+
+
+def _refuse_unused() -> None:
+    """Refuse options that embeddings have no use for: a block list that is passed over would protect nobody."""
+    unused = ["hash_list", "workers", "batch_size", "max_pixels", "max_bytes", "max_seconds", "retry_failed"]
+    given = [name for name in (*unused, "backend", "device", "precision") if not _is_default(name)]
+    if given:
+        listed = ", ".join(f"`--{name.replace('_', '-')}`" for name in given)
+        raise UsageError(f"embeddings that exist already take no {listed}", hint="no image is opened: leave it away")
 
 
 def _is_default(name: str) -> bool:
@@ -171,5 +195,6 @@ def _show(report: ScanReport, run: Path, kind: str, *, as_json: bool) -> None:
         done = f"{report.n_new:,} new{reused} in {render.seconds(report.elapsed_s)}, {rate}"
     images = render.count(report.n_listed, "image")
     scanned = f"scanned {report.n_scanned:,} of {images} into {run}"
-    render.print_text(f"read as {kind}")
+    ignored = f", {render.count(report.n_ignored, 'other file')} ignored" if report.n_ignored else ""
+    render.print_text(f"read as {kind}{ignored}")
     render.print_text(f"{scanned}: {report.n_failed:,} failed, {done}")

@@ -14,9 +14,10 @@ from clipsieve._version import __version__
 from clipsieve.classifiers import check_large_dimensions
 from clipsieve.encoders import find_model
 from clipsieve.engines.classify import identify
+from clipsieve.engines.options import MaxFailures
 from clipsieve.engines.prepare import Redo, prepare_run
 from clipsieve.engines.scan import ScanReport
-from clipsieve.errors import EncoderMismatchError, UsageError
+from clipsieve.errors import EncoderMismatchError, TooManyFailuresError, UsageError
 from clipsieve.sources import UniqueIds
 from clipsieve.store import ExternalEmbeddings, RunManifest, find_embeddings, locked
 from clipsieve.types import EncoderIdentity
@@ -35,6 +36,7 @@ def adopt_embeddings(
     columns: Mapping[str, str] | None = None,
     part_size: int = PART_SIZE,
     redo: Redo = "never",
+    max_failures: MaxFailures | None = None,
     on_progress: Callable[[int, int], object] = lambda _n_done, _n_total: None,
 ) -> ScanReport:
     """Make a run of embeddings that lie somewhere already; they are mapped where they lie and never copied.
@@ -54,6 +56,8 @@ def adopt_embeddings(
         The most rows that are scored at once.
     redo : {"never", "stale", "all"}
         As for `scan`.
+    max_failures : MaxFailures, optional
+        When to refuse them.
     on_progress : callable
         Called with the number of rows looked at and listed.
 
@@ -83,6 +87,11 @@ def adopt_embeddings(
             run.drop_scores()
             run.adopt(external)
         n_failed = _count_failures(external, on_progress)
+        allowed = max_failures or MaxFailures()
+        if not allowed.allows(n_failed, external.n_rows):
+            raise TooManyFailuresError(
+                f"{n_failed:,} of {external.n_rows:,} embeddings have no direction", expected=f"at most {allowed}"
+            )
         report = ScanReport(
             n_listed=external.n_rows,
             n_scanned=external.n_rows - n_failed,
@@ -157,4 +166,6 @@ def _doubts(external: ExternalEmbeddings, identity: EncoderIdentity) -> tuple[st
     kept = np.isfinite(norms) & (norms > 0)
     embeddings = rows[kept] / norms[kept, None]
     doubt = check_large_dimensions(embeddings, identity.name)
-    return (doubt,) if doubt else ()
+    unknown = identity.weights_sha256 is None and find_model(identity.name) is None
+    unheard = f"nothing is known of `{identity.name}`: the name is taken on trust" if unknown else None
+    return tuple(words for words in (doubt, unheard) if words)

@@ -39,6 +39,7 @@ __all__ = ["DecodePool", "Result"]
 Result: TypeAlias = DecodedImage | EmbeddedImage | FailedImage
 
 START_TIMEOUT_S = 60.0
+MAX_HELD_BYTES = 1024**3  # of encoded files on their way, however many they are
 
 # glibc gives the pages of each large array back to the system as soon as it is freed, and a decoder frees several for each
 # image: faulting them in again took nearly half of the time. 32 MiB is the most that glibc takes.
@@ -144,13 +145,18 @@ class DecodePool:
 
     def map(self, refs: Iterable[ImageRef]) -> Iterator[Result]:
         """Yield one result for each reference, in order."""
-        pending: deque[Future[Result]] = deque()
+        pending: deque[tuple[Future[Result], int]] = deque()
+        held = 0
         for ref in refs:
-            pending.append(self._threads.submit(self._decode, ref))
-            if len(pending) >= self._window:
-                yield pending.popleft().result()
+            n_bytes = len(ref.content) if isinstance(ref.content, bytes) else 0
+            pending.append((self._threads.submit(self._decode, ref), n_bytes))
+            held += n_bytes
+            while len(pending) >= self._window or (held > MAX_HELD_BYTES and pending):
+                first, n_bytes = pending.popleft()
+                held -= n_bytes
+                yield first.result()
         while pending:
-            yield pending.popleft().result()
+            yield pending.popleft()[0].result()
 
     def _decode(self, ref: ImageRef) -> Result:
         bare = replace(ref, content=b"")

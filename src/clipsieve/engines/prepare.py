@@ -37,15 +37,17 @@ def prepare_run(path: Path, wanted: RunManifest, redo: Redo, try_out: Callable[[
     if not (path / "run.json").exists():
         try_out()
         return Run.create(path, wanted)
-    found = Run.open(path)
-    differences = _differences(found.manifest, wanted)
-    if redo == "all":
+    if redo == "all":  # whatever is there, damaged or of another version
         try_out()
-        # First what it shall be: were this process killed in between, the folder would still be a run.
         run = Run(path, wanted)
+        # Scores first, since they would pass as those of the new embeddings; then what the folder shall be, so that it is
+        # a run still if this process is killed in between.
+        run.drop_scores()
         run.save()
         run.clear()
         return run
+    found = Run.open(path)
+    differences = _differences(found.manifest, wanted)
     fatal = [each for each in differences if redo == "never" or each[0] in ("source", "kind of source")]
     if fatal:
         raise _conflict(path, fatal)

@@ -33,6 +33,18 @@ from clipsieve.types import EmbeddedImage, FailedImage, FailureCode, Plan, Shard
 
 __all__ = ["ScanReport", "scan"]
 
+# Failures that may go better the next time: they lie with the place and not with the image.
+PASSING = frozenset(
+    {
+        FailureCode.NOT_FOUND,
+        FailureCode.NOT_PERMITTED,
+        FailureCode.READ_ERROR,
+        FailureCode.TIMED_OUT,
+        FailureCode.DECODER_CRASHED,
+        FailureCode.OUT_OF_MEMORY,
+    }
+)
+
 
 @dataclass(frozen=True, slots=True)
 class ScanReport:
@@ -72,6 +84,7 @@ def scan(
     options: ScanOptions | None = None,
     engine: Engine | None = None,
     redo: Redo = "never",
+    retry_failed: bool = False,
     on_progress: Callable[[int, int], object] = lambda _n_done, _n_total: None,
 ) -> ScanReport:
     """Encode every image of a source into a run folder, once.
@@ -94,6 +107,8 @@ def scan(
     redo : {"never", "stale", "all"}
         What to do with a run of another encoder or other options: refuse it; make anew the parts that were made so, and drop
         the scores; or make everything anew, of another source too.
+    retry_failed : bool
+        Whether to try images again that could not be read: missing, not permitted, a server that failed, out of time.
     on_progress : callable
         Called with the number of images done and listed.
 
@@ -120,9 +135,10 @@ def scan(
         plan = source.plan(options.part_size)
         run = prepare_run(Path(run_path), _manifest(source, plan, encoder, options), redo, lambda: _try_out(encoder))
         tally = _Tally(plan.n_images, options.max_failures, on_progress)
-        set_aside(run, [shard.fingerprint for shard in plan.shards])
+        set_aside(run, [shard.fingerprint for shard in plan.shards], retry=PASSING if retry_failed else frozenset())
         todo = [shard for shard in plan.shards if not tally.count_if_done(run, shard)]
         _embed(run, source, todo, encoder, engine, options, tally)
+        tally.check(run)
         if tally.n_done != plan.n_images:
             raise RunCorruptError(
                 f"`{run.path}` does not hold one row for each input",
@@ -189,10 +205,14 @@ class _Tally:
         self.n_reused += sum(isinstance(row, EmbeddedImage) and row.is_reused for row in rows)
         self.n_failed += len(failures)
         self._n_blocked += failures.count(FailureCode.BLOCKED)
-        # What is blocked was to be expected: it says nothing of the run.
-        if not self._allowed.allows(self.n_failed - self._n_blocked, self._n_images):
+        self.check(run)
+
+    def check(self, run: Run) -> None:
+        """Give up if too many have failed; what is blocked was to be expected, and says nothing of the run."""
+        n_failed = self.n_failed - self._n_blocked
+        if not self._allowed.allows(n_failed, self._n_images):
             raise TooManyFailuresError(
-                f"{self.n_failed:,} of the {self.n_done:,} images seen so far have failed",
+                f"{n_failed:,} of the {self.n_done:,} images seen so far have failed",
                 expected=f"at most {self._allowed}",
                 state=f"{self.n_done:,} rows are kept in `{run.path}`, each failure with its reason",
                 hint="look at the reasons with `clipsieve summary`; the same command with a higher --max-failures goes on",

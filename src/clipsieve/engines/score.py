@@ -74,6 +74,8 @@ def score(
         If a part of the images is missing or damaged.
     UsageError
         If the name cannot be a folder.
+    RunConflictError
+        If another process is writing to the run.
     """
     if not valid_score_name(name):
         raise UsageError(
@@ -82,7 +84,7 @@ def score(
             hint="choose another with `--name`",
         )
     check_encoder(classifier, run.manifest.encoder)
-    with locked(run.path / "scores" / name):
+    with locked(run.path):
         return _score(run, classifier, name, on_progress)
 
 

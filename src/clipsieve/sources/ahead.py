@@ -13,6 +13,14 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 N_CONNECTIONS = 16
+MAX_HELD_BYTES = 256 * 1024**2
+
+
+def _held_bytes(pending: Iterable[tuple[T, Future[R]]]) -> int:
+    """Return the size of what has come and nobody has taken yet."""
+    results = [future.result() for _, future in pending if future.done() and future.exception() is None]
+    contents = [result[0] if isinstance(result, tuple) else result for result in results]
+    return sum(len(content) for content in contents if isinstance(content, bytes))
 
 
 def fetch_ahead(items: Iterable[T], fetch: Callable[[T], R]) -> Iterator[tuple[T, R]]:
@@ -22,7 +30,7 @@ def fetch_ahead(items: Iterable[T], fetch: Callable[[T], R]) -> Iterator[tuple[T
     try:
         for item in items:
             pending.append((item, threads.submit(fetch, item)))
-            if len(pending) >= 2 * N_CONNECTIONS:
+            while len(pending) >= 2 * N_CONNECTIONS or (pending and _held_bytes(pending) > MAX_HELD_BYTES):
                 first, future = pending.popleft()
                 yield first, future.result()
         while pending:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import ClassVar
 
+from clipsieve.errors import SourceError
 from clipsieve.types import ImageRef, Plan, Shard
 
-__all__ = ["MAX_BYTES", "Source"]
+__all__ = ["MAX_BYTES", "Source", "Stamp", "changed", "cut"]
+
+Stamp = Callable[[int, int], str]
 
 MAX_BYTES = 512 * 1024**2
 
@@ -62,3 +66,34 @@ class Source(ABC):
     @abstractmethod
     def read(self, shard: Shard) -> Iterator[ImageRef]:
         """Yield one reference for each input of the shard, in order; what cannot be read carries a `Failure`."""
+
+
+def cut(stretches: Sequence[tuple[str, Stamp, int, str]], part_size: int) -> tuple[Shard, ...]:
+    """Return the shards of files with many inputs each; none holds inputs of two files.
+
+    Parameters
+    ----------
+    stretches : sequence of (str, callable, int, str)
+        Of each file its name, what tells what changes when its inputs from one to before another do, its number of inputs,
+        and a note for the reader. A shard's members are name, first input, the one after the last, number in all, note.
+    part_size : int
+        The most inputs in a shard.
+    """
+    shards: list[Shard] = []
+    for name, stamp, n_inputs, note in stretches:
+        for start in range(0, n_inputs, part_size):
+            stop = min(start + part_size, n_inputs)
+            facts = "\0".join([name, stamp(start, stop), str(n_inputs), str(start), str(stop), note])
+            digest = hashlib.sha256(facts.encode(errors="surrogateescape")).hexdigest()
+            members = (name, str(start), str(stop), str(n_inputs), note)
+            shards.append(Shard(len(shards), members, digest, stop - start))
+    return tuple(shards)
+
+
+def changed(what: str) -> SourceError:
+    """Return the error of a file that has more inputs than were listed: none of them may be left out in silence."""
+    return SourceError(
+        f"`{what}` has changed since it was listed",
+        state="finished parts are kept",
+        hint="give the same command again: it lists the source anew and goes on",
+    )

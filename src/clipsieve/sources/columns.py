@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -13,11 +13,23 @@ from urllib.parse import unquote, urlsplit
 import pyarrow as pa
 
 from clipsieve.errors import SourceError, UsageError
+from clipsieve.sources.ahead import fetch_ahead
+from clipsieve.sources.connect import is_url, public_url
 from clipsieve.sources.local_file import read_failure, read_local_file, too_many_bytes
-from clipsieve.sources.storage import Storage, is_url
-from clipsieve.types import Failure, FailureCode
+from clipsieve.sources.storage import Storage
+from clipsieve.types import Failure, FailureCode, ImageRef
 
-__all__ = ["CellReader", "Columns", "UniqueIds", "choose_columns", "class_names", "text_of"]
+__all__ = [
+    "CellReader",
+    "Columns",
+    "Row",
+    "RowReader",
+    "UniqueIds",
+    "choose_columns",
+    "class_names",
+    "holds_bytes",
+    "text_of",
+]
 
 # Tried in this order where nobody named a column.
 IMAGE_NAMES = (
@@ -26,6 +38,9 @@ IMAGE_NAMES = (
 )
 # What a table may name: a table from the web must not make its reader run or reach anything else.
 _SCHEMES = {"http", "https", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "hf"}
+
+
+Row = dict[str, Any] | Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +86,7 @@ def choose_columns(schema: pa.Schema, wanted: Columns, *, where: str) -> Columns
 
 
 def _image_column(schema: pa.Schema, where: str) -> str:
-    holding_bytes = [field.name for field in schema if _holds_bytes(field.type)]
+    holding_bytes = [field.name for field in schema if holds_bytes(field.type)]
     if len(holding_bytes) == 1:
         return str(holding_bytes[0])
     name = _first(holding_bytes or list(schema.names), IMAGE_NAMES)
@@ -84,7 +99,8 @@ def _image_column(schema: pa.Schema, where: str) -> str:
     return name
 
 
-def _holds_bytes(kind: pa.DataType) -> bool:
+def holds_bytes(kind: pa.DataType) -> bool:
+    """Return whether the cells of a column may hold images, and not only name them."""
     if pa.types.is_struct(kind):
         return bool(kind.get_field_index("bytes") >= 0)
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
@@ -157,10 +173,13 @@ class CellReader:
         Where the table lies.
     max_bytes : int
         Larger images are not read.
+    is_local : bool, optional
+        Whether cells may name files of this machine; by default, where the table itself lies there.
     """
 
-    def __init__(self, folder: str, storage: Storage, max_bytes: int) -> None:
+    def __init__(self, folder: str, storage: Storage, max_bytes: int, *, is_local: bool | None = None) -> None:
         self._folder = folder
+        self._is_local = storage.is_local if is_local is None else is_local
         self._storage = storage
         self._max_bytes = max_bytes
         self._others: dict[str, Storage] = {}
@@ -183,10 +202,10 @@ class CellReader:
         return self._read_url(cell) if is_url(cell) else self._read_path(cell)
 
     def _read_path(self, path: str) -> tuple[bytes | Failure, str]:
-        if self._storage.is_local:
+        if self._is_local:
             full = os.path.join(self._folder, path)
             return read_local_file(os.fsencode(full), self._max_bytes), self._storage.url(os.path.abspath(full))
-        if path.startswith("/") or ".." in path.split("/"):
+        if self._storage.is_local or path.startswith("/") or ".." in path.split("/"):
             detail = "a table behind a URL may only name files beside it and URLs"
             return read_failure(FailureCode.NOT_PERMITTED, detail), path
         full = f"{self._folder.rstrip('/')}/{path}"
@@ -194,7 +213,7 @@ class CellReader:
 
     def _read_url(self, url: str) -> tuple[bytes | Failure, str]:
         scheme = url.partition("://")[0].lower()
-        if scheme == "file" and self._storage.is_local and "::" not in url:
+        if scheme == "file" and self._is_local and "::" not in url:
             return self._read_path(unquote(urlsplit(url).path))
         if scheme not in _SCHEMES or "::" in url:
             return read_failure(FailureCode.NOT_PERMITTED, f"a table may not name `{scheme}://`"), url
@@ -203,7 +222,7 @@ class CellReader:
             path = storage.path_of(url)
         except Exception as error:  # noqa: BLE001 - a library that is missing, a URL that is malformed
             return read_failure(FailureCode.READ_ERROR, " ".join(str(error).split())[:200]), url
-        return storage.read(path, self._max_bytes), url
+        return storage.read(path, self._max_bytes), public_url(url)
 
     def _storage_for(self, url: str) -> Storage:
         """Return the storage of a URL's protocol and host, the same one for all such URLs."""
@@ -214,3 +233,43 @@ class CellReader:
                 self._others.clear()
             self._others[key] = Storage(key)
         return self._others[key]
+
+
+class RowReader:
+    """Turns the rows of a table into references to images.
+
+    Parameters
+    ----------
+    columns : Columns
+        Which column holds what.
+    schema : pyarrow.Schema
+        Of the table; it may name the classes behind numbers.
+    cells : CellReader
+        Reads the image column.
+    """
+
+    def __init__(self, columns: Columns, schema: pa.Schema, cells: CellReader) -> None:
+        self._columns = columns
+        self._image = columns.image or ""
+        self._class_names = class_names(schema, columns.label)
+        self._cells = cells
+
+    def read(self, name: str, url: str, rows: Iterator[Row], start: int) -> Iterator[ImageRef]:
+        """Yield a reference for each row of a file, fetching several at once; `start` is the number of the first row."""
+        for (index, row), (content, place) in fetch_ahead(enumerate(rows, start), self._fetch):
+            facts = {} if isinstance(row, Failure) else row
+            columns = self._columns
+            image_id = text_of(facts.get(columns.id)) if columns.id else None
+            label = text_of(facts.get(columns.label), self._class_names) if columns.label else None
+            caption = text_of(facts.get(columns.caption)) if columns.caption else None
+            # A row without its own id gets one that no cell is likely to hold.
+            row_id = f"{name}:{index}" if columns.id is None else f"?{name}:{index}"
+            yield ImageRef(image_id or row_id, place or f"{url}#{index}", label or None, caption or None, content)
+
+    def _fetch(self, item: tuple[int, Row]) -> tuple[bytes | Failure, str | None]:
+        row = item[1]
+        if isinstance(row, Failure):
+            return row, None
+        if self._image not in row:
+            return read_failure(FailureCode.CORRUPT, f"the file has no column `{self._image}`"), None
+        return self._cells.read(row[self._image])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -10,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from clipsieve.errors import MissingExtraError, SourceError
-from clipsieve.sources.ahead import fetch_ahead
-from clipsieve.sources.base import MAX_BYTES, Source
-from clipsieve.sources.columns import CellReader, Columns, UniqueIds, choose_columns, class_names, text_of
-from clipsieve.sources.storage import Storage, is_url
+from clipsieve.sources.base import MAX_BYTES, Source, cut
+from clipsieve.sources.columns import CellReader, Columns, Row, RowReader, UniqueIds, choose_columns, text_of
+from clipsieve.sources.connect import is_url
+from clipsieve.sources.storage import Storage
 from clipsieve.types import ImageRef, Plan, Shard
 
 if TYPE_CHECKING:
@@ -72,31 +71,22 @@ class HuggingFaceSource(Source):
         """Cut each split into shards; see `Source.plan`."""
         if self.columns.id:
             self._check_ids(self.columns.id)
-        shards: list[Shard] = []
-        for split, dataset in self._splits().items():
-            stamp = _stamp(dataset)
-            for start in range(0, len(dataset), part_size):
-                stop = min(start + part_size, len(dataset))
-                digest = hashlib.sha256(f"{split}\0{stamp}\0{start}\0{stop}".encode()).hexdigest()
-                shards.append(Shard(len(shards), (split, str(start), str(stop)), digest, stop - start))
+        splits = self._splits().items()
+        stamps = {split: _stamp(dataset) for split, dataset in splits}
+        stretches = [(split, lambda _start, _stop, split=split: stamps[split], len(made), "") for split, made in splits]
+        shards = cut(stretches, part_size)
         if not shards:
             raise SourceError(f"the data set `{self.location}` has no rows")
-        return Plan(tuple(shards))
+        return Plan(shards)
 
     def read(self, shard: Shard) -> Iterator[ImageRef]:
         """Read a stretch of rows of one split; see `Source.read`."""
-        split, start, stop = shard.members[0], int(shard.members[1]), int(shard.members[2])
+        split, (start, stop) = shard.members[0], map(int, shard.members[1:3])
         folder = self._location if self._is_folder else os.getcwd()
-        cells = CellReader(folder, Storage(folder), self.max_bytes)
-        image = self.columns.image or ""
-        names = class_names(self._schema, self.columns.label)
-        rows = enumerate(self._rows(split, start, stop), start)
-        for (index, row), (content, url) in fetch_ahead(rows, lambda item: cells.read(item[1][image])):
-            image_id = text_of(row[self.columns.id]) if self.columns.id else None
-            label = text_of(row.get(self.columns.label), names) if self.columns.label else None
-            caption = text_of(row.get(self.columns.caption)) if self.columns.caption else None
-            row_id = f"{split}:{index}"
-            yield ImageRef(image_id or row_id, url or f"{self._url}#{row_id}", label or None, caption or None, content)
+        # Strangers write what lies on the hub: it must not make its reader open files of this machine.
+        cells = CellReader(folder, Storage(folder), self.max_bytes, is_local=self._is_folder and not is_url(folder))
+        rows = RowReader(self.columns, self._schema, cells)
+        yield from rows.read(split, self._url, self._rows(split, start, stop), start)
 
     def _check_ids(self, column: str) -> None:
         ids = UniqueIds(column, self._location)
@@ -111,7 +101,7 @@ class HuggingFaceSource(Source):
             return self._location
         return Path(self._location).as_uri() if self._is_folder else f"hf://datasets/{self._location}"
 
-    def _rows(self, split: str, start: int, stop: int) -> Iterator[dict[str, Any]]:
+    def _rows(self, split: str, start: int, stop: int) -> Iterator[Row]:
         # As Arrow, images stay the bytes that they are: nothing is decoded here.
         dataset = self._splits()[split].with_format("arrow")
         wanted = list(self.columns.named().values())

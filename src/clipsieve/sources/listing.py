@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 
 from clipsieve.errors import SourceError
 from clipsieve.sources.ahead import fetch_ahead
-from clipsieve.sources.names import is_hidden
+from clipsieve.sources.names import escape_name, is_hidden
 from clipsieve.sources.patterns import expand_braces, is_glob
 from clipsieve.sources.storage import Storage, StoredFile
 
@@ -49,13 +50,29 @@ def list_files(location: str, is_wanted: Callable[[str], bool], words: str) -> t
         raise SourceError(
             f"there are no {words} at `{location}`", hint="check the spelling; another kind is read with `--source`"
         )
-    return storage, list(dict.fromkeys(files))
+    root = _base_of(storage, location)
+    return storage, [replace(file, name=_name_below(root, file.path)) for file in dict.fromkeys(files)]
+
+
+def _base_of(storage: Storage, location: str) -> str:
+    """Return the folder that names are relative to: the one that was given, or the one before the first brace or star."""
+    if os.path.exists(location):
+        return storage.root if os.path.isdir(location) else os.path.dirname(storage.root)
+    marks = [place for mark in "{*?[" if (place := location.find(mark)) >= 0]
+    if not marks:
+        path = storage.path_of(location)
+        return path if storage.info(path) is None else path.rpartition("/")[0]
+    return storage.path_of(location[: min(marks)].rpartition("/")[0] or ".")
+
+
+def _name_below(root: str, path: str) -> str:
+    return escape_name(path.removeprefix(root).lstrip("/").encode(errors="surrogateescape"))
 
 
 def _of(storage: Storage, name: str, is_wanted: Callable[[str], bool]) -> list[StoredFile]:
     path = storage.path_of(name)
     if is_glob(name):
-        return sorted((file for file in storage.glob(path) if not is_hidden(_base(file))), key=_order)
+        return sorted((file for file in storage.glob(path) if not is_hidden(_last(file))), key=_order)
     found = storage.info(path)
     if found is not None:
         return [found]
@@ -73,7 +90,7 @@ def _below(storage: Storage, path: str, is_wanted: Callable[[str], bool]) -> lis
     return sorted(visible, key=_order)
 
 
-def _base(file: StoredFile) -> str:
+def _last(file: StoredFile) -> str:
     return file.path.rpartition("/")[2]
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 
 from clipsieve.types import Failure, FailureCode, FailureStep
 
-__all__ = ["read_failure", "read_local_file", "too_many_bytes"]
+__all__ = ["read_failure", "read_local_file", "stamp_of_local_file", "too_many_bytes"]
 
 
 def read_local_file(path: bytes, max_bytes: int, *, inside: bytes | None = None) -> bytes | Failure:
@@ -43,6 +44,18 @@ def read_local_file(path: bytes, max_bytes: int, *, inside: bytes | None = None)
 
 def _real_path(descriptor: int) -> bytes:
     return os.readlink(b"/proc/self/fd/%d" % descriptor)
+
+
+def stamp_of_local_file(folder: str, name: str) -> int:
+    """Return a number that changes when a file that a table names does: its size or time; 0 for a URL, 1 if it is not there."""
+    if "://" in name:
+        return 0
+    try:
+        facts = os.stat(os.path.join(folder, name))
+    except (OSError, ValueError):
+        return 1
+    digest = hashlib.blake2b(f"{facts.st_size} {facts.st_mtime_ns}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest)
 
 
 def read_failure(code: FailureCode, detail: str) -> Failure:

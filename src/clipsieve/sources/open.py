@@ -9,13 +9,14 @@ from pathlib import Path
 from clipsieve.errors import SourceError, UsageError
 from clipsieve.sources.base import MAX_BYTES, Source
 from clipsieve.sources.columns import Columns
+from clipsieve.sources.connect import is_url, plain_location, public_url
 from clipsieve.sources.folder import FolderSource
 from clipsieve.sources.huggingface import HuggingFaceSource
 from clipsieve.sources.listing import list_files
 from clipsieve.sources.recognise import KINDS, recognise
 from clipsieve.sources.remote_folder import RemoteFolderSource
 from clipsieve.sources.signatures import is_table_name, is_tar_name
-from clipsieve.sources.storage import Storage, is_url
+from clipsieve.sources.storage import Storage
 from clipsieve.sources.table import TableSource
 from clipsieve.sources.webdataset import WebDatasetSource
 
@@ -48,7 +49,7 @@ def open_source(
     MissingExtraError
         If the location needs a library that is not installed.
     """
-    text = str(location)
+    text = plain_location(str(location))
     found = recognise(text) if kind == "auto" else kind
     if columns and columns.named() and found not in ("table", "huggingface"):
         raise UsageError(f"columns were named, but `{text}` is read as {found}", hint="tables alone have columns")
@@ -70,7 +71,7 @@ def open_source(
 
 
 def _whole(location: str) -> str:
-    return location if is_url(location) else os.path.abspath(location)
+    return public_url(location) if is_url(location) else os.path.abspath(location)
 
 
 def _folder(location: str, max_bytes: int) -> Source:

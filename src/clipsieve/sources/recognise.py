@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 
 from clipsieve.errors import SourceError
-from clipsieve.sources.names import is_hidden
+from clipsieve.sources.connect import is_url, plain_location
+from clipsieve.sources.names import is_hidden, legible
 from clipsieve.sources.patterns import expand_braces, has_braces, is_glob
 from clipsieve.sources.signatures import is_image_name, is_table_name, is_tar_name
-from clipsieve.sources.storage import Storage, is_url
+from clipsieve.sources.storage import Storage
 
 __all__ = ["KINDS", "recognise"]
+
+MAX_LOOKED_AT = 10_000
 
 KINDS = ("folder", "webdataset", "table", "huggingface", "embeddings")
 
@@ -20,13 +24,14 @@ def recognise(location: str) -> str:
     """Return the kind of source that lies at a path or URL: one of `KINDS`.
 
     A folder is what it holds: a data set of `datasets` by its description, embeddings by `img_emb`, then images, tar files,
-    tables. Images and tar files side by side are not guessed at.
+    tables. Images beside tar files or Parquet files are not guessed at; beside CSV files, which describe them, they count.
 
     Raises
     ------
     SourceError
         If nothing lies there, or it may be more than one kind.
     """
+    location = plain_location(location)
     is_there = _is_there(location)
     name = location if is_there or is_url(location) else expand_braces(location)[0]
     by_name = _by_name(expand_braces(name)[0] if is_url(name) else name)
@@ -83,34 +88,43 @@ def _by_content(storage: Storage, location: str) -> str:
     files = [name for name, is_folder in top.items() if not is_folder and not is_hidden(name)]
     if top.get("img_emb") or any(name.startswith("img_emb") and name.endswith(".npy") for name in files):
         return "embeddings"
-    has_images = _holds_an_image(storage, files)
-    if any(map(is_tar_name, files)):
-        if has_images:
-            raise SourceError(
-                f"`{location}` holds images and tar files side by side",
-                state="nothing was read",
-                hint="say which are meant: `--source folder` or `--source webdataset`",
-            )
+    found = _look_below(storage)
+    if found["images"] and (found["tars"] or found["parquet"]):
+        other = "tar files" if found["tars"] else "Parquet files"
+        kind = "webdataset" if found["tars"] else "table"
+        raise SourceError(
+            f"`{location}` holds images and {other} side by side",
+            state="nothing was read",
+            hint=f"say which are meant: `--source folder` or `--source {kind}`",
+        )
+    if found["tars"]:
         return "webdataset"
-    if not has_images and (any(map(is_table_name, files)) or _has_tables_below(storage, top)):
-        return "table"
-    return "folder"
+    return "table" if not found["images"] and (found["parquet"] or found["csv"]) else "folder"
 
 
-def _holds_an_image(storage: Storage, top: Iterable[str]) -> bool:
-    """Return whether a folder holds an image at any depth; it is walked only until one is found."""
-    if any(map(is_image_name, top)):
-        return True
-    walk = os.walk(storage.root) if storage.is_local else storage.filesystem.walk(storage.root)
-    for _, folders, names in walk:
-        if any(is_image_name(name) and not is_hidden(name) for name in names):
-            return True
-        folders[:] = [name for name in folders if not is_hidden(name)]
-    return False
+def _look_below(storage: Storage) -> dict[str, bool]:
+    """Return which sorts of files lie in a folder, at any depth; behind a URL, among the first 10,000."""
+    found = dict.fromkeys(("images", "tars", "parquet", "csv"), False)
+    for name in _names_below(storage):
+        found["images"] |= is_image_name(name)
+        found["tars"] |= is_tar_name(name)
+        if is_table_name(name):
+            found["parquet" if name.lower().endswith((".parquet", ".pq")) else "csv"] = True
+    return found
 
 
-def _has_tables_below(storage: Storage, top: dict[str, bool]) -> bool:
-    """Return whether tables lie in `data/`, as in a snapshot of a data set of the hub."""
-    if not top.get("data"):
-        return False
-    return any(map(is_table_name, storage.names(f"{storage.root.rstrip('/')}/data")))
+def _names_below(storage: Storage) -> Iterator[str]:
+    if storage.is_local:
+        for folder, folders, names in os.walk(storage.root, onerror=_refuse):
+            folders[:] = [name for name in folders if not is_hidden(name)]
+            yield from (
+                name for name in names if not is_hidden(name) and not is_hidden(os.path.relpath(folder, storage.root))
+            )
+        return
+    listed = (name for _, _, names in storage.filesystem.walk(storage.root) for name in names if not is_hidden(name))
+    yield from itertools.islice(listed, MAX_LOOKED_AT)
+
+
+def _refuse(error: OSError) -> None:
+    where = legible(os.fsencode(error.filename))
+    raise SourceError(f"cannot list the folder `{where}`: {error.strerror}", hint="make the folder readable") from error

@@ -13,6 +13,7 @@ T = TypeVar("T")
 
 ATTEMPTS = 5
 FIRST_WAIT_S = 0.2
+MAX_S = 60.0  # nobody waits longer for one image, however many attempts are left
 GROWTH = 3.0  # 0.2, 0.6, 1.8, 5.4 s: a server has 8 s to recover
 
 _LASTING = (
@@ -42,11 +43,12 @@ def with_retries(call: Callable[[], T], *, wait: Callable[[float], object] = tim
     Exception
         The last error of the call.
     """
+    begun_s = time.monotonic()
     for attempt in range(ATTEMPTS - 1):
         try:
             return call()
         except Exception as error:
-            if is_lasting(error):
+            if is_lasting(error) or time.monotonic() - begun_s > MAX_S:
                 raise
         # Spread, so that many readers that failed together do not come back together.
         wait(FIRST_WAIT_S * GROWTH**attempt * random.uniform(0.75, 1.25))  # noqa: S311

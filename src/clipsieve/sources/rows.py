@@ -14,16 +14,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipsieve.errors import SourceError
+from clipsieve.sources.columns import Row
 from clipsieve.sources.compressed import unpack
 from clipsieve.sources.local_file import read_failure
 from clipsieve.sources.storage import Storage, StoredFile
-from clipsieve.types import Failure, FailureCode
+from clipsieve.types import FailureCode
 
-__all__ = ["Row", "TableFile"]
-
-Row = dict[str, Any] | Failure
+__all__ = ["Row", "TableError", "TableFile"]
 
 BATCH_ROWS = 64  # image bytes may be megabytes each
+
+
+MAX_LINE_CHARS = 16 * 1024**2
+
+
+class TableError(SourceError):
+    """A table file cannot be read; others of the same source may be."""
 
 
 class TableFile:
@@ -112,7 +118,11 @@ class TableFile:
         # A path may hold bytes that are no UTF-8.
         text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
         try:
-            yield from _lines(csv.reader(text, delimiter=self._delimiter(first)))
+            csv.field_size_limit(MAX_LINE_CHARS)  # lines are bounded already
+            reader = csv.reader(_bounded(text), delimiter=self._delimiter(first), strict=True)
+            yield from (cells for cells in reader if cells)
+        except csv.Error as error:  # a quote that is never closed swallows the rows behind it: nobody can count them
+            raise csv.Error(f"{error}, at line {reader.line_num:,}") from error
         finally:
             with contextlib.suppress(ValueError):  # the file may have been closed before its rows were read to the end
                 text.detach()
@@ -126,16 +136,16 @@ class TableFile:
         if self._copy is None:
             self._copy, cut = unpack(self.storage.open_whole(self.file.path))
             if cut:
-                raise SourceError(f"`{self.url}` is damaged: {cut}", hint="fetch or write the file again")
+                raise TableError(f"`{self.url}` is damaged: {cut}", hint="fetch or write the file again")
         return self._copy
 
     @contextmanager
     def _understood(self) -> Iterator[None]:
         try:
             yield
-        except (pa.ArrowException, csv.Error) as error:
+        except (pa.ArrowException, csv.Error, UnicodeError) as error:
             words = " ".join(str(error).split())[:300]
-            raise SourceError(
+            raise TableError(
                 f"cannot read `{self.url}` as {'Parquet' if self.is_parquet else 'CSV'}: {words}",
                 hint="mend the file; another kind of source is read with `--source`",
             ) from error
@@ -149,18 +159,30 @@ def _group_rows(parquet: pq.ParquetFile, group: int, columns: list[str]) -> Iter
     try:
         for batch in parquet.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns, use_threads=False):
             n_left -= batch.num_rows
-            yield from batch.to_pylist()
-    except (OSError, pa.ArrowException) as error:
+            yield from _to_rows(batch)
+    except (OSError, pa.ArrowException, UnicodeError) as error:
         detail = f"group {group:,} of the rows cannot be read: {' '.join(str(error).split())[:150]}"
         yield from [read_failure(FailureCode.CORRUPT, detail)] * n_left
 
 
-def _lines(reader: Iterator[list[str]]) -> Iterator[list[str]]:
-    while True:
-        try:
-            if cells := next(reader):
-                yield cells
-        except StopIteration:
-            return
-        except csv.Error as error:  # a cell beyond the limit, say: this line is lost, the next is read
-            yield [f"unreadable: {error}"]
+def _bounded(text: io.TextIOWrapper) -> Iterator[str]:
+    """Yield lines; `csv.Error` for one that is longer than any table's."""
+    while line := text.readline(MAX_LINE_CHARS):
+        if len(line) == MAX_LINE_CHARS:
+            raise csv.Error(f"a line has more than {MAX_LINE_CHARS:,} characters")
+        yield line
+
+
+def _to_rows(batch: pa.RecordBatch) -> list[Row]:
+    try:
+        return list(batch.to_pylist())
+    except UnicodeDecodeError:  # other writers let bytes through that are no UTF-8
+        columns = [_decoded(batch.column(name)) for name in batch.schema.names]
+        return [dict(zip(batch.schema.names, cells, strict=True)) for cells in zip(*columns, strict=True)]
+
+
+def _decoded(column: pa.Array) -> list[Any]:
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return list(column.to_pylist())
+    raw = column.cast(pa.large_binary()).to_pylist()
+    return [cell if cell is None else cell.decode("utf-8", errors="surrogateescape") for cell in raw]

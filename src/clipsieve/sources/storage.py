@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
 
-from clipsieve.errors import ClipsieveError, MissingExtraError, SourceError
-from clipsieve.sources.local_file import read_failure, read_local_file, too_many_bytes
-from clipsieve.sources.names import escape_name, legible
-from clipsieve.sources.retry import ATTEMPTS, is_lasting, with_retries
-from clipsieve.types import Failure, FailureCode
+from clipsieve.errors import ClipsieveError, SourceError
+from clipsieve.sources.ahead import fetch_ahead
+from clipsieve.sources.connect import connect, explain, is_url, no_room, public_url
+from clipsieve.sources.local_file import read_local_file, too_many_bytes
+from clipsieve.sources.names import legible
+from clipsieve.sources.retry import with_retries
+from clipsieve.types import Failure
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-__all__ = ["Storage", "StoredFile", "explain", "is_url", "no_room", "short_names"]
+__all__ = ["Storage", "StoredFile"]
 
-_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "http": "http", "https": "http"}
 _CHUNK_BYTES = 1 << 20
 # What tells one state of a file from another, in the words of the file systems that fsspec reaches.
-_STAMPS = ("ETag", "etag", "md5Hash", "generation", "mtime", "LastModified", "last_modified", "updated", "sha", "oid")
-
-
-def is_url(location: str) -> bool:
-    """Return whether a location is a URL and not a path of this machine."""
-    return "://" in location
+_STAMPS = ("ETag", "etag", "md5Hash", "Content-MD5", "Digest", "generation", "sha", "oid", "mtime")
+_TIMES = ("LastModified", "Last-Modified", "last_modified", "updated")
+# File systems that list a folder in one go; the others walk it, and must not pass over what they cannot list.
+_LIST_WHOLE = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "hf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,14 @@ class StoredFile:
         None where the server does not say.
     stamp : str
         What changes when the file does: size, and time or hash.
+    name : str
+        What it is called in ids: its path below the place that was named, `%` and bytes that are no UTF-8 as `%XX`.
     """
 
     path: str
     n_bytes: int | None
     stamp: str
+    name: str = ""
 
 
 class Storage:
@@ -76,18 +79,30 @@ class Storage:
     def filesystem(self) -> AbstractFileSystem:
         """The file system behind it, made when it is first needed."""
         if self._filesystem is None:
-            self._filesystem = _connect(self.location)[0]
+            self._filesystem = connect(self.location)[0]
         return self._filesystem
 
     def _root_of(self, location: str) -> str:
-        self._filesystem, path = _connect(location)
+        self._filesystem, path = connect(location)
         return path
 
     def find(self, path: str | None = None) -> list[StoredFile]:
         """List every file below a folder; SourceError if that cannot be done in full."""
         root = self.root if path is None else path
-        found = self._listed(lambda: self.filesystem.find(root, detail=True), root)
-        return [_stored(name, info) for name, info in found.items() if info.get("type") != "directory"]
+        if self.is_local:
+            return list(_walk_local(root))
+        walked = {} if self._protocol in _LIST_WHOLE else {"on_error": "raise"}
+        found = self._listed(lambda: self.filesystem.find(root, detail=True, **walked), root)
+        files = [_stored(name, info) for name, info in found.items() if info.get("type") != "directory"]
+        return [each for _, each in fetch_ahead(files, self._with_stamp)]
+
+    def _with_stamp(self, file: StoredFile) -> StoredFile:
+        """Return a file with what a listing did not tell of it, for a request of its own."""
+        if file.n_bytes is not None:
+            return file
+        with contextlib.suppress(SourceError):
+            return self.info(file.path) or file
+        return file  # it fails when it is read
 
     def glob(self, pattern: str) -> list[StoredFile]:
         """List the files that a pattern with `*`, `?` or `[...]` names."""
@@ -131,11 +146,15 @@ class Storage:
         """Return a location of this file system as it takes it."""
         return os.path.abspath(location) if self.is_local else str(self.filesystem._strip_protocol(location))  # noqa: SLF001
 
+    @property
+    def _protocol(self) -> str:
+        return self.location.partition("://")[0].lower()
+
     def url(self, path: str) -> str:
-        """Return where a person or another tool finds a file."""
+        """Return where a person or another tool finds a file, without passwords and signatures."""
         if self.is_local:
             return "file://" + quote(os.fsencode(path))
-        return str(self.filesystem.unstrip_protocol(path))
+        return public_url(str(self.filesystem.unstrip_protocol(path)))
 
     def read(self, path: str, max_bytes: int, *, n_bytes: int | None = None) -> bytes | Failure:
         """Return the content of one file, or why there is none; `n_bytes` is its size, where a listing has told it."""
@@ -151,8 +170,12 @@ class Storage:
             return explain(error)
 
     def _read(self, path: str, max_bytes: int, n_bytes: int | None) -> bytes | Failure:
+        if n_bytes == 0:
+            return b""
         if n_bytes is not None:
-            return bytes(with_retries(lambda: self.filesystem.cat_file(path)))
+            # One byte more than is allowed: it may have grown since it was listed.
+            content = bytes(with_retries(lambda: self.filesystem.cat_file(path, start=0, end=max_bytes + 1)))
+            return content if len(content) <= max_bytes else too_many_bytes(len(content), max_bytes)
 
         def stream() -> bytes:
             found = bytearray()
@@ -211,63 +234,30 @@ class Storage:
         )
 
 
-def no_room() -> SourceError:
-    """Return the error of a temporary folder that is full."""
-    return SourceError(
-        f"no room left in `{tempfile.gettempdir()}`, where remote and compressed files are kept while they are read",
-        state="finished parts are kept",
-        hint="make room, or set TMPDIR to a folder on a larger disk; the same command again goes on",
-    )
-
-
-def _connect(location: str) -> tuple[AbstractFileSystem, str]:
-    import fsspec
-
-    if not is_url(location):
-        return fsspec.filesystem("file"), os.path.abspath(location)
-    protocol = location.partition("://")[0]
-    # Retries are this module's: those of a library below would multiply with them.
-    settings: dict[str, Any] = {"use_listings_cache": False}  # the listing of today, in a long-lived process too
-    if protocol in ("s3", "s3a"):
-        settings["config_kwargs"] = {"retries": {"max_attempts": 0}}
-    try:
-        filesystem, path = fsspec.url_to_fs(location, **settings)
-    except ImportError as error:
-        extra = _EXTRAS.get(protocol)
-        raise MissingExtraError(
-            f"`{protocol}://` needs a library that is not installed: {error}",
-            hint=f"pip install 'clipsieve[{extra}]'" if extra else "install the library that it names",
-        ) from error
-    except Exception as error:
-        raise SourceError(
-            f"cannot open `{location}`: {explain(error).detail}",
-            expected="a URL such as s3://bucket/folder, gs://..., https://...",
-        ) from error
-    return filesystem, str(path)
+def _walk_local(root: str) -> Iterator[StoredFile]:
+    """Yield every regular file below a folder, through no link to a folder; SourceError where one cannot be listed."""
+    pending = [root]
+    while pending:
+        folder = pending.pop()
+        try:
+            with os.scandir(folder) as entries:
+                found = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            where = legible(os.fsencode(folder))
+            raise SourceError(
+                f"cannot list the folder `{where}`: {error.strerror}",
+                state="nothing was read: a listing with a hole in it would lose images in silence",
+                hint="make the folder readable, or scan the folders that are",
+            ) from error
+        for entry in found:
+            if entry.is_dir(follow_symlinks=False):
+                pending.append(entry.path)
+            elif entry.is_file():
+                facts = entry.stat()
+                yield StoredFile(entry.path, facts.st_size, f"{facts.st_size} {facts.st_mtime_ns}")
 
 
 def _stored(path: str, info: dict[str, Any]) -> StoredFile:
     size = info.get("size")
-    stamp = next((str(info[key]) for key in _STAMPS if info.get(key) is not None), "")
+    stamp = next((str(info[key]) for key in (*_STAMPS, *_TIMES) if info.get(key) is not None), "")
     return StoredFile(path, size, f"{size} {stamp}")
-
-
-def explain(error: Exception) -> Failure:
-    """Return which code of the closed list a storage's exception means, with its words on one line."""
-    words = " ".join(str(error).split())[:200] or type(error).__name__
-    if isinstance(error, FileNotFoundError):
-        return read_failure(FailureCode.NOT_FOUND, "listed or named, but not there when it was read")
-    if isinstance(error, PermissionError):
-        return read_failure(FailureCode.NOT_PERMITTED, words)
-    tried = "" if is_lasting(error) else f", {ATTEMPTS} times"
-    return read_failure(FailureCode.READ_ERROR, f"{type(error).__name__}{tried}: {words}")
-
-
-def short_names(files: Sequence[StoredFile]) -> dict[str, str]:
-    """Return a name for each path: what it is called below the folder that all share."""
-    paths = [file.path for file in files]
-    folders = [path.split("/")[:-1] for path in paths]
-    n_shared = 0
-    while all(len(folder) > n_shared and folder[n_shared] == folders[0][n_shared] for folder in folders):
-        n_shared += 1
-    return {path: escape_name("/".join(path.split("/")[n_shared:]).encode(errors="surrogateescape")) for path in paths}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, ClassVar
@@ -11,13 +11,12 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from clipsieve.errors import SourceError
-from clipsieve.sources.ahead import fetch_ahead
-from clipsieve.sources.base import MAX_BYTES, Source
-from clipsieve.sources.columns import CellReader, Columns, UniqueIds, choose_columns, class_names, text_of
-from clipsieve.sources.local_file import read_failure
+from clipsieve.sources.base import MAX_BYTES, Source, Stamp, changed, cut
+from clipsieve.sources.columns import CellReader, Columns, RowReader, UniqueIds, choose_columns, holds_bytes, text_of
+from clipsieve.sources.local_file import read_failure, stamp_of_local_file
 from clipsieve.sources.names import legible
-from clipsieve.sources.rows import Row, TableFile
-from clipsieve.sources.storage import Storage, StoredFile, short_names
+from clipsieve.sources.rows import Row, TableError, TableFile
+from clipsieve.sources.storage import Storage, StoredFile
 from clipsieve.types import Failure, FailureCode, ImageRef, Plan, Shard
 
 __all__ = ["TableSource"]
@@ -55,11 +54,9 @@ class TableSource(Source):
         max_bytes: int = MAX_BYTES,
     ) -> None:
         self._location = location
-        self._names = short_names(files)
-        self._files = {self._names[file.path]: TableFile(storage, file) for file in files}
-        first, schema = self._first_schema()
-        self.columns = choose_columns(schema, columns or Columns(), where=first.url)
-        self._class_names = class_names(schema, self.columns.label)
+        self._files = {file.name: TableFile(storage, file) for file in files}
+        first, self._schema = self._first_schema()
+        self.columns = choose_columns(self._schema, columns or Columns(), where=first.url)
         self._storage = storage
         self.max_bytes = max_bytes
         self._cursor: tuple[str, int, Iterator[Row]] | None = None
@@ -81,54 +78,60 @@ class TableSource(Source):
         """Count the rows of each file; see `Source.plan`."""
         if self.columns.id:
             self._check_ids(self.columns.id)
-        shards: list[Shard] = []
-        for name, table in self._files.items():
-            n_rows = self._count_rows(table)
-            for start in range(0, n_rows, part_size):
-                stop = min(start + part_size, n_rows)
-                stamp = f"{name}\0{table.file.stamp}\0{start}\0{stop}"
-                digest = hashlib.sha256(stamp.encode(errors="surrogateescape")).hexdigest()
-                shards.append(Shard(len(shards), (name, str(start), str(stop)), digest, stop - start))
+        shards = cut([self._survey(name, table) for name, table in self._files.items()], part_size)
         if not shards:
             raise SourceError(
                 f"`{self.location}` has no rows", expected="at least one row below the names of the columns"
             )
-        return Plan(tuple(shards))
+        return Plan(shards)
+
+    def _survey(self, name: str, table: TableFile) -> tuple[str, Stamp, int, str]:
+        """Count the rows of a file; one of many that cannot be read is one row, which fails."""
+        try:
+            n_rows, named = table.count_rows(), self._stamps_of_named_files(table)
+        except SourceError as error:
+            if len(self._files) == 1:
+                raise
+            return name, lambda _start, _stop: table.file.stamp, 1, " ".join(error.what.split())
+        finally:
+            table.close()
+        return name, lambda start, stop: f"{table.file.stamp} {named[start:stop].tobytes().hex()}", n_rows, ""
+
+    def _stamps_of_named_files(self, table: TableFile) -> array[int]:
+        """Return a number for each row that changes when the file of this machine does that the row names."""
+        stamps = array("Q")
+        if self._storage.is_local and not holds_bytes(self._schema.field(self._image_column).type):
+            folder = table.file.path.rpartition("/")[0]
+            for row in table.iter_rows([self._image_column]):
+                cell = None if isinstance(row, Failure) else row.get(self._image_column)
+                stamps.append(stamp_of_local_file(folder, cell) if isinstance(cell, str) else 0)
+        return stamps
 
     def read(self, shard: Shard) -> Iterator[ImageRef]:
         """Read a stretch of rows, fetching what they name several at once; see `Source.read`."""
-        name, start, stop = shard.members[0], int(shard.members[1]), int(shard.members[2])
+        name, start = shard.members[0], int(shard.members[1])
         table = self._files[name]
         cells = CellReader(table.file.path.rpartition("/")[0], self._storage, self.max_bytes)
+        rows = RowReader(self.columns, self._schema, cells)
+        yield from rows.read(name, table.url, self._stretch(shard), start)
 
-        def fetch(item: tuple[int, Row]) -> tuple[bytes | Failure, str | None]:
-            row = item[1]
-            if isinstance(row, Failure):
-                return row, None
-            if self._image_column not in row:
-                return read_failure(FailureCode.CORRUPT, f"the file has no column `{self._image_column}`"), None
-            return cells.read(row[self._image_column])
-
-        rows = enumerate(self._stretch(name, start, stop), start)
-        for (index, row), (content, url) in fetch_ahead(rows, fetch):
-            facts = {} if isinstance(row, Failure) else row
-            yield self._ref(f"{name}:{index}", url or f"{table.url}#{index}", facts, content)
-
-    def _stretch(self, name: str, start: int, stop: int) -> Iterator[Row]:
+    def _stretch(self, shard: Shard) -> Iterator[Row]:
         """Yield one row for each that was counted; from where the file can no longer be read, failures."""
-        n_left = stop - start
+        name, (start, stop, n_rows), fault = shard.members[0], map(int, shard.members[1:4]), shard.members[4]
+        n_left, detail = stop - start, fault or "the file has fewer rows than when it was listed"
         try:
-            for row in islice(self._rows_from(name, start), n_left):
+            for row in [] if fault else islice(self._rows_from(name, start), n_left):
                 n_left -= 1
                 yield row
-            detail = "the file has fewer rows than when it was listed"
-        except SourceError as error:
+        except TableError as error:
             detail = " ".join(error.what.split())
         if n_left:
             self._cursor = None
             yield from [read_failure(FailureCode.CORRUPT, detail)] * n_left
         elif self._cursor is not None:
             self._cursor = (name, stop, self._cursor[2])
+            if stop == n_rows and next(self._cursor[2], None) is not None:
+                raise changed(legible(name))
 
     def _rows_from(self, name: str, start: int) -> Iterator[Row]:
         """Return the rows of a file from one on; where the last shard ended there, its open file is read on."""
@@ -148,28 +151,10 @@ class TableSource(Source):
                 return table, table.schema()
         return last, last.schema()
 
-    def _count_rows(self, table: TableFile) -> int:
-        """Return the rows of a file; one of many that cannot be read counts as one row, which fails."""
-        try:
-            return table.count_rows()
-        except SourceError:
-            if len(self._files) == 1:
-                raise
-            return 1
-        finally:
-            table.close()
-
     @property
     def _image_column(self) -> str:
         assert self.columns.image is not None, "chosen when the source was made"  # noqa: S101
         return self.columns.image
-
-    def _ref(self, row_id: str, url: str, row: Mapping[str, Any], content: bytes | Failure) -> ImageRef:
-        columns = self.columns
-        image_id = text_of(row.get(columns.id)) if columns.id else None
-        label = text_of(row.get(columns.label), self._class_names) if columns.label else None
-        caption = text_of(row.get(columns.caption)) if columns.caption else None
-        return ImageRef(image_id or row_id, url, label or None, caption or None, content)
 
     def _check_ids(self, column: str) -> None:
         """Make sure that each row has an id of its own."""

@@ -110,7 +110,7 @@ class _Members:
     def __init__(self) -> None:
         self._extents: dict[str, Extent] = {}  # of every regular file, for the links between them
         self._images: list[tuple[str, Extent]] = []
-        self._companions: dict[str, dict[str, Extent]] = {}
+        self._by_key: dict[str, list[tuple[str, Extent]]] = {}  # extensions with places, in the order of the tar
         self._n_others = 0
 
     def add(self, member: tarfile.TarInfo) -> None:
@@ -122,10 +122,11 @@ class _Members:
             return
         self._extents[member.name] = extent
         key, extension = split_key(member.name)
-        if is_image_name(member.name):
+        is_image = is_image_name(member.name)
+        if is_image:
             self._images.append((member.name, extent))
-        elif extension in COMPANIONS:
-            self._companions.setdefault(key, {})[extension] = extent
+        if is_image or extension in COMPANIONS:
+            self._by_key.setdefault(key, []).append((extension, extent))
         else:
             self._n_others += 1
 
@@ -135,13 +136,32 @@ class _Members:
         return Extent(member.offset_data, member.size) if member.isreg() and not member.issparse() else None
 
     def fill(self, index: TarIndex) -> None:
-        keys = set()
+        companions: dict[tuple[str, Extent], dict[str, Extent]] = {}
+        n_lonely = 0
+        for key, members in self._by_key.items():
+            for sample in _samples(members):
+                texts = {extension: extent for extension, extent in sample if extension in COMPANIONS}
+                pictures = [extent for extension, extent in sample if extension not in COMPANIONS]
+                companions |= {(key, extent): texts for extent in pictures}
+                n_lonely += 0 if pictures else len(texts)
         for name, extent in self._images:
-            key = split_key(name)[0]
-            keys.add(key)
-            index.images.append(TarImage(name, extent, self._companions.get(key, {})))
-        lonely = sum(len(found) for key, found in self._companions.items() if key not in keys)
-        index.n_ignored = self._n_others + lonely
+            index.images.append(TarImage(name, extent, companions.get((split_key(name)[0], extent), {})))
+        index.n_ignored = self._n_others + n_lonely
+
+
+def _samples(members: list[tuple[str, Extent]]) -> list[list[tuple[str, Extent]]]:
+    """Return the samples that share a key, as when tars whose keys begin anew were joined.
+
+    A member whose extension was there before begins the next sample. Where that gives samples of different extensions, nobody
+    can tell which text belongs to which image, and each member stands alone.
+    """
+    samples: list[list[tuple[str, Extent]]] = [[]]
+    for member in members:
+        if any(member[0] == extension for extension, _ in samples[-1]):
+            samples.append([])
+        samples[-1].append(member)
+    kinds = {frozenset(extension for extension, _ in sample) for sample in samples}
+    return samples if len(kinds) == 1 else [[member] for member in members]
 
 
 class _Broken(Exception):  # noqa: N818 - it never leaves this module

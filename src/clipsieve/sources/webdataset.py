@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -10,17 +9,18 @@ from typing import Any, BinaryIO, ClassVar
 from urllib.parse import quote
 
 from clipsieve.errors import SourceError
-from clipsieve.sources.base import MAX_BYTES, Source
+from clipsieve.sources.base import MAX_BYTES, Source, changed, cut
 from clipsieve.sources.compressed import unpack
+from clipsieve.sources.connect import explain
 from clipsieve.sources.local_file import read_failure, too_many_bytes
 from clipsieve.sources.names import escape_name, legible
-from clipsieve.sources.storage import Storage, StoredFile, explain, short_names
+from clipsieve.sources.storage import Storage, StoredFile
 from clipsieve.sources.tar_index import Damage, Extent, TarImage, TarIndex, index_tar
 from clipsieve.types import Failure, FailureCode, ImageRef, Plan, Shard
 
 __all__ = ["WebDatasetSource"]
 
-MAX_COMPANION_BYTES = 16 * 1024**2
+MAX_COMPANION_BYTES = {"txt": 64 * 1024, "cls": 1024, "json": 256 * 1024}
 
 
 class WebDatasetSource(Source):
@@ -50,8 +50,7 @@ class WebDatasetSource(Source):
     ) -> None:
         self._location = location
         self._storage = storage
-        self._names = short_names(tars)
-        self._tars = {self._names[tar.path]: tar for tar in tars}
+        self._tars = {tar.name: tar for tar in tars}
         self.max_bytes = max_bytes
         self._open: _OpenTar | None = None
 
@@ -65,37 +64,41 @@ class WebDatasetSource(Source):
 
     def plan(self, part_size: int) -> Plan:
         """Count each tar's images; see `Source.plan`."""
-        shards: list[Shard] = []
-        n_ignored = 0
+        stretches, n_ignored = [], 0
         for name, tar in self._tars.items():
             index = self._opened(name).index
             n_ignored += index.n_ignored
-            for start in range(0, index.n_rows, part_size):
-                stop = min(start + part_size, index.n_rows)
-                stamp = f"{name}\0{tar.stamp}\0{index.n_rows}\0{start}\0{stop}"
-                digest = hashlib.sha256(stamp.encode(errors="surrogateescape")).hexdigest()
-                shards.append(Shard(len(shards), (name, str(start), str(stop)), digest, stop - start))
+            stretches.append((name, lambda _start, _stop, stamp=tar.stamp: stamp, index.n_rows, ""))
+        shards = cut(stretches, part_size)
         if not shards:
             raise SourceError(
                 f"no image in the {len(self._tars):,} tar files of `{self.location}`",
                 expected="members such as 000.jpg, 000.png, 000.webp",
                 found=f"{n_ignored:,} other members",
             )
-        return Plan(tuple(shards), n_ignored)
+        return Plan(shards, n_ignored)
 
     def read(self, shard: Shard) -> Iterator[ImageRef]:
         """Read a stretch of one tar; see `Source.read`."""
-        name, start, stop = shard.members[0], int(shard.members[1]), int(shard.members[2])
-        tar = self._opened(name)
-        url = self._storage.url(self._tars[name].path)
-        for image_id, image in zip(tar.ids[start:stop], tar.index.images[start:stop], strict=True):
-            uri = f"{url}#{quote(escape_name(image.name.encode(errors='surrogateescape')))}"
-            texts = {extension: tar.text(extent) for extension, extent in image.companions.items()}
-            caption = texts.get("txt") or _caption_of(texts.get("json"))
-            label = (texts.get("cls") or "").strip() or None
-            yield ImageRef(image_id, uri, label, caption, self._content(tar, image), texts.get("json"))
-        if tar.index.damage and start <= len(tar.index.images) < stop:
-            yield _damaged(name, url, tar.index.damage)
+        name, (start, stop, n_planned) = shard.members[0], map(int, shard.members[1:4])
+        tar, url = self._opened(name), self._storage.url(self._tars[name].path)
+        images, damage = tar.index.images, tar.index.damage
+        if tar.index.n_rows > n_planned:
+            raise changed(legible(name))
+        for image_id, image in zip(tar.ids[start:stop], images[start:stop], strict=True):
+            yield self._ref(tar, image_id, image, url)
+        if damage and start <= len(images) < stop:
+            yield ImageRef(f"{name}@{damage.offset}", url, None, None, _damaged(name, damage))
+        for position in range(max(start, tar.index.n_rows), stop):  # listed, and no longer there
+            gone = damage or Damage(0, FailureCode.NOT_FOUND, "the tar has fewer images than when it was listed")
+            yield ImageRef(f"{name}@image-{position}", url, None, None, _damaged(name, gone))
+
+    def _ref(self, tar: _OpenTar, image_id: str, image: TarImage, url: str) -> ImageRef:
+        texts = {extension: tar.text(extent, extension) for extension, extent in image.companions.items()}
+        caption = texts.get("txt") or _caption_of(texts.get("json"))
+        label = (texts.get("cls") or "").strip() or None
+        uri = f"{url}#{quote(escape_name(image.name.encode(errors='surrogateescape')))}"
+        return ImageRef(image_id, uri, label, caption, self._content(tar, image), texts.get("json"))
 
     def _content(self, tar: _OpenTar, image: TarImage) -> bytes | Failure:
         if image.extent.n_bytes > self.max_bytes:
@@ -147,9 +150,10 @@ class _OpenTar:
             return read_failure(FailureCode.TRUNCATED, f"the tar was cut at byte {extent.start + len(content):,}")
         return content
 
-    def text(self, extent: Extent) -> str | None:
-        content = self.bytes_at(Extent(extent.start, min(extent.n_bytes, MAX_COMPANION_BYTES)))
-        return None if isinstance(content, Failure) else content.decode("utf-8", errors="replace")
+    def text(self, extent: Extent, extension: str) -> str | None:
+        """Return a companion; None for one that is no text of a picture but an attack on memory."""
+        content = self.bytes_at(extent) if extent.n_bytes <= MAX_COMPANION_BYTES[extension] else None
+        return content.decode("utf-8", errors="replace") if isinstance(content, bytes) else None
 
 
 def _unique_ids(tar: str, images: Sequence[TarImage]) -> list[str]:
@@ -165,9 +169,8 @@ def _unique_ids(tar: str, images: Sequence[TarImage]) -> list[str]:
     return ids
 
 
-def _damaged(name: str, url: str, damage: Damage) -> ImageRef:
-    failure = read_failure(damage.code, f"{legible(name)}: {damage.detail}")
-    return ImageRef(f"{name}@{damage.offset}", url, None, None, failure)
+def _damaged(name: str, damage: Damage) -> Failure:
+    return read_failure(damage.code, f"{legible(name)}: {damage.detail}")
 
 
 def _caption_of(metadata: str | None) -> str | None:

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float
 
 from clipsieve.errors import RunCorruptError, UsageError
-from clipsieve.store.layout import FORMAT_VERSION, image_schema
+from clipsieve.store.layout import FORMAT_VERSION, image_schema, valid_strings
 from clipsieve.store.npy_files import EmbeddingFile, stamp_of
 from clipsieve.types import FailureCode, FailureStep
 
@@ -103,6 +103,8 @@ class ExternalEmbeddings:
         for file in self.files:
             found = pq.read_schema(file.metadata).names if file.metadata else []
             for what, name in self.columns.items():
+                if name in found and not _is_plain(pq.read_schema(str(file.metadata)).field(name).type):
+                    raise UsageError(f"the column `{name}` in `{file.metadata}` holds no texts or numbers")
                 if name not in found:
                     raise UsageError(
                         f"there is no column `{name}` for the {what}",
@@ -113,7 +115,7 @@ class ExternalEmbeddings:
                     )
 
     def sample(self, n_rows: int) -> Float[np.ndarray, "n d"]:
-        """Return some rows as they lie there, from all files."""
+        """Return the first rows of each file, as they lie there."""
         each = -(-n_rows // len(self.files))
         return np.concatenate([_rows(file, 0, min(each, file.n_rows)) for file in self.files])[:n_rows]
 
@@ -187,11 +189,16 @@ class _Stretch:
             return None
         schema = pq.read_schema(self._file.metadata)
         chosen = self._columns.get(what)
-        name = chosen or next((n for n in _COLUMNS.get(what, ()) if n in schema.names), None)
+        fitting = (n for n in _COLUMNS.get(what, ()) if n in schema.names and _is_plain(schema.field(n).type))
+        name = chosen or next(fitting, None)
         if name is None:
             return None
         column = _metadata_column(self._file.metadata, name, self._file.stamp)
-        return column.slice(self._start, self._stop - self._start).cast(pa.string()).combine_chunks()
+        return valid_strings(column.slice(self._start, self._stop - self._start)).combine_chunks()
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    return not pa.types.is_nested(kind)
 
 
 def _square_norms(rows: np.ndarray) -> np.ndarray:

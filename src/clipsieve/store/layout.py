@@ -21,6 +21,8 @@ __all__ = [
     "score_table",
     "to_float32",
     "valid_score_name",
+    "valid_strings",
+    "valid_text",
 ]
 
 FORMAT_VERSION = 1
@@ -91,7 +93,7 @@ def image_table(
     columns: dict[str, list[Any]] = {name: [] for name in schema.names if name != "embedding"}
     for row in rows:
         for name, value in _fields(row).items():
-            columns[name].append(value)
+            columns[name].append(valid_text(value) if isinstance(value, str) else value)
     arrays = [
         _embedding_array(rows, embedding_dim)
         if field.name == "embedding"
@@ -99,6 +101,22 @@ def image_table(
         for field in schema
     ]
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def valid_text(text: str) -> str:
+    r"""Return a text as UTF-8 can hold it: what it cannot, such as half a surrogate pair, as `\udcff`."""
+    return text.encode("utf-8", errors="backslashreplace").decode()
+
+
+def valid_strings(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column as strings; bytes that are no UTF-8, which other writers let through, become replacement marks."""
+    try:
+        strings = column.cast(pa.string())
+        strings.validate(full=True)
+    except pa.ArrowInvalid:
+        texts = [value and value.decode("utf-8", errors="replace") for value in column.cast(pa.binary()).to_pylist()]
+        return pa.chunked_array([pa.array(texts, pa.string())])
+    return strings
 
 
 def _fields(row: EmbeddedImage | FailedImage) -> dict[str, Any]:

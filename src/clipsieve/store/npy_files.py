@@ -78,7 +78,17 @@ def find_embeddings(location: str | Path) -> list[EmbeddingFile]:
             expected=f"a Parquet file numbered as `{lonely[0]}`",
             found=", ".join(path.name for path in list(tables.values())[:5]),
         )
+    surplus = [path.name for number, path in tables.items() if number not in {_number(path) for path in arrays}]
+    if surplus:
+        raise SourceError(
+            f"{len(surplus):,} files of metadata at `{location}` have no array",
+            expected=f"a .npy file numbered as `{surplus[0]}`",
+            found=", ".join(path.name for path in arrays[:5]),
+            hint="fetch what is missing, or take the metadata away",
+        )
     files = [_describe(path, tables.get(_number(path))) for path in arrays]
+    if not sum(file.n_rows for file in files):
+        raise SourceError(f"the arrays at `{location}` have no rows")
     widths = sorted({file.embedding_dim for file in files})
     if len(widths) > 1:
         raise SourceError(
@@ -97,7 +107,7 @@ def _tables(root: Path) -> dict[int, Path]:
     folder = next((path for path in (base / "metadata", base) if any(path.glob("*.parquet"))), None)
     found = _numbered(folder, "*.parquet") if folder else []
     if root.is_file():
-        found = [path for path in found if path.stem == root.stem or _number(path) == _number(root)]
+        found = [path for path in found if path.stem == root.stem or _number(path) == _number(root) >= 0]
     return {_number(path): path for path in found}
 
 
@@ -119,7 +129,7 @@ def _order(path: Path) -> tuple[int, str]:
 
 def _number(path: Path) -> int:
     match = _NUMBER.search(path.stem)
-    return int(match[1]) if match else 0
+    return int(match[1]) if match else -1
 
 
 def _describe(path: Path, metadata: Path | None) -> EmbeddingFile:

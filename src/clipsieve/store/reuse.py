@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -84,7 +84,7 @@ def _read(path: Path) -> pa.Table | None:
         return None
 
 
-def set_aside(run: Run, fingerprints: Sequence[str]) -> None:
+def set_aside(run: Run, fingerprints: Sequence[str], *, retry: Collection[str] = frozenset()) -> None:
     """Put parts that are not those of a plan under another name, where their embeddings can be found again by content.
 
     Parts by another encoder are removed, and so are scores beyond the plan.
@@ -95,11 +95,14 @@ def set_aside(run: Run, fingerprints: Sequence[str]) -> None:
         With the manifest of today.
     fingerprints : sequence of str
         Of the plan's shards, in order.
+    retry : collection of str
+        Failure codes; a part with one of them is put aside, too.
     """
     for path, index in _numbered(run.path, "images/part-*.parquet"):
         facts = run.part_metadata(path) or {}
         inputs = facts.get("clipsieve.inputs", "")
-        if index < len(fingerprints) and inputs == fingerprints[index] and run.is_current(facts):
+        is_wanted = index < len(fingerprints) and inputs == fingerprints[index] and run.is_current(facts)
+        if is_wanted and not (retry and _has_failures(path, retry)):
             continue
         if facts.get("clipsieve.encoder") == run.manifest.encoder.fingerprint:
             path.replace(path.with_name(f".superseded-{inputs[:32]}.parquet"))
@@ -108,6 +111,11 @@ def set_aside(run: Run, fingerprints: Sequence[str]) -> None:
     for path, index in _numbered(run.path, "scores/*/part-*.parquet"):
         if index >= len(fingerprints):
             path.unlink()
+
+
+def _has_failures(path: Path, codes: Collection[str]) -> bool:
+    table = _read(path)
+    return table is not None and bool(set(table.column("failure_code").to_pylist()) & set(codes))
 
 
 def _numbered(folder: Path, pattern: str) -> list[tuple[Path, int]]:

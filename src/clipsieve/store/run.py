@@ -164,8 +164,10 @@ class Run:
 
     def stands_for(self, external: ExternalEmbeddings) -> bool:
         """Return whether the run reads these embeddings already."""
-        file = self.path / "embeddings.json"
-        return file.exists() and ExternalEmbeddings.load(file).to_json() == external.to_json()
+        try:
+            return ExternalEmbeddings.load(self.path / "embeddings.json").to_json() == external.to_json()
+        except RunCorruptError:
+            return False
 
     def adopt(self, external: ExternalEmbeddings) -> None:
         """Write down which embeddings elsewhere the run stands for."""
