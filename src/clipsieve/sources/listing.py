@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from clipsieve.errors import SourceError
 from clipsieve.sources.ahead import fetch_ahead
+from clipsieve.sources.connect import public_url
 from clipsieve.sources.names import escape_name, is_hidden
 from clipsieve.sources.patterns import expand_braces, is_glob
 from clipsieve.sources.storage import Storage, StoredFile
@@ -66,6 +67,7 @@ def _base_of(storage: Storage, location: str) -> str:
 
 
 def _name_below(root: str, path: str) -> str:
+    root, path = public_url(root), public_url(path)  # behind HTTP, a path is the whole URL
     return escape_name(path.removeprefix(root).lstrip("/").encode(errors="surrogateescape"))
 
 
