@@ -14,8 +14,15 @@ from embedding_reader import EmbeddingReader
 from clipsieve import open_source, write_demo_data
 from clipsieve.classifiers import SoftPrompts
 from clipsieve.encoders import load_encoder
-from clipsieve.engines import adopt_embeddings, load_classifier_for, scan, score
-from clipsieve.errors import EncoderMismatchError, RunConflictError, RunCorruptError, SourceError, UsageError
+from clipsieve.engines import MaxFailures, adopt_embeddings, load_classifier_for, scan, score
+from clipsieve.errors import (
+    EncoderMismatchError,
+    RunConflictError,
+    RunCorruptError,
+    SourceError,
+    TooManyFailuresError,
+    UsageError,
+)
 from clipsieve.outputs import summarize
 from clipsieve.store import Run
 
@@ -149,6 +156,36 @@ def test_metadata_of_another_length_is_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_what_does_not_belong_together_is_refused(tmp_path):
+    write(tmp_path / "laion", [unit(3), unit(4), unit(5)])
+    (tmp_path / "laion/img_emb/img_emb_1.npy").unlink()
+    with pytest.raises(SourceError, match=r"1 files of metadata .* have no array"):
+        adopt_embeddings(tmp_path / "laion", tmp_path / "run", model=OPENAI)
+    (tmp_path / "stray").mkdir()
+    np.save(tmp_path / "stray" / "train.npy", unit(2))
+    pq.write_table(pa.table({"caption": ["of val", "of val"]}), tmp_path / "stray" / "val.parquet")
+    adopt_embeddings(tmp_path / "stray" / "train.npy", tmp_path / "run", model=OPENAI)
+    assert [row["caption"] for row in rows_of(tmp_path / "run")] == [None, None]
+    np.save(tmp_path / "stray" / "train.npy", unit(0))
+    with pytest.raises(SourceError, match="no rows"):
+        adopt_embeddings(tmp_path / "stray" / "train.npy", tmp_path / "other", model=OPENAI)
+
+
+def test_too_many_rows_without_a_direction_are_refused(tmp_path):
+    rows = unit(10)
+    rows[:3] = 0
+    write(tmp_path / "laion", [rows])
+    allowed = MaxFailures.parse("20%")
+    with pytest.raises(TooManyFailuresError, match="3 of 10"):
+        adopt_embeddings(tmp_path / "laion", tmp_path / "run", model=OPENAI, max_failures=allowed)
+
+
+def test_a_name_that_nobody_knows_is_taken_on_trust_and_that_is_said(tmp_path):
+    write(tmp_path / "laion", [unit(20, large=())])
+    report = adopt_embeddings(tmp_path / "laion", tmp_path / "run", model="immich-app/ViT-B-32_openai")
+    assert report.warnings == ("nothing is known of `immich-app/ViT-B-32_openai`: the name is taken on trust",)
+
+
 def test_another_width_than_the_models_is_refused(tmp_path):
     write(tmp_path / "laion", [unit(3, 768, large=())])
     with pytest.raises(EncoderMismatchError, match="were not made by") as caught:
@@ -218,6 +255,10 @@ def test_the_commands(tmp_path):
         return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
 
     assert run("scan", "laion", "-o", "run").returncode == 2
+    for option in (["--hash-list", "list.txt"], ["--workers", "2"], ["--max-pixels", "5"]):
+        done = run("scan", "laion", "-o", "run", "--model", OPENAI, *option)
+        assert (done.returncode, f"take no `{option[0]}`" in done.stderr) == (2, True)
+    assert not (tmp_path / "run").exists()
     done = run("scan", "laion", "-o", "run", "--model", OPENAI, "--json")
     assert done.returncode == 0
     assert json.loads(done.stdout)["n_scanned"] == 20

@@ -106,6 +106,23 @@ def test_each_image_of_a_key_is_an_input(tmp_path):
     assert [(ref.image_id, ref.caption) for ref in refs] == [("a.tar/1.jpg", "both"), ("a.tar/1.seg.png", "both")]
 
 
+@pytest.mark.parametrize(
+    ("members", "captions"),
+    [
+        ("0.png 0.txt=A 0.png 0.txt=B", ["A", "B"]),
+        ("0.txt=A 0.png 0.txt=B 0.png", ["A", "B"]),
+        ("0.png 1.png 0.txt=A 1.txt=C 0.png 0.txt=B", ["A", "C", "B"]),
+        ("0.png 0.png 0.txt=A 0.txt=B", [None, None]),
+        ("0.png 0.txt=A 0.png", [None, None]),
+    ],
+)
+def test_keys_that_come_twice_never_swap_their_texts(tmp_path, members, captions):
+    made = [member.partition("=") for member in members.split()]
+    content = [(name, text.encode() or png(number)) for number, (name, _, text) in enumerate(made)]
+    (tmp_path / "a.tar").write_bytes(tar(content))
+    assert [ref.caption for ref in read(tmp_path)] == captions
+
+
 def test_two_members_of_one_name_are_two_inputs(tmp_path):
     (tmp_path / "a.tar").write_bytes(tar([("1.png", png(1)), ("1.png", png(2)), ("1.png", png(3))]))
     refs = read(tmp_path / "a.tar")
