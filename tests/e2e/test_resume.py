@@ -85,7 +85,12 @@ def check(source: str, scratch: Path, environment: dict[str, str]) -> None:
         finish(source, run, environment)
         assert parts(run) == whole, number
         assert {path: path.stat().st_mtime_ns for path in kept} == kept, number
-        left = {path.name for path in run.rglob("*") if path.is_file()} - {*whole, "run.json", "history.jsonl"}
+        left = {path.name for path in run.rglob("*") if path.is_file()} - {
+            *whole,
+            "run.json",
+            "history.jsonl",
+            "listing.json",
+        }
         assert not left, number
     assert n_cut > N_KILLS // 2  # the moments did fall into the work
 

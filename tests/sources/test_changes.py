@@ -1,5 +1,6 @@
 """What changes between listing and reading, and between two scans: never a row too few in silence."""
 
+import json
 import os
 import time
 
@@ -170,6 +171,22 @@ def test_a_damaged_description_is_mended_by_overwrite(tmp_path):
     with pytest.raises(Exception, match="is damaged"):
         do(open_source(tmp_path / "photos"), tmp_path / "run")
     assert do(open_source(tmp_path / "photos"), tmp_path / "run", redo="all").n_new == 1
+
+
+def test_a_tar_that_has_not_changed_is_not_listed_again(tmp_path):
+    tars(tmp_path / "tars", 3, 4)
+    options = ScanOptions(part_size=2)
+    do(open_source(tmp_path / "tars"), tmp_path / "run", options=options)
+    listing = json.loads((tmp_path / "run" / "listing.json").read_text())
+    assert {name: counts[1:] for name, counts in listing.items()} == {"0.tar": [3, 0], "1.tar": [4, 0]}
+    facts = (tmp_path / "tars" / "1.tar").stat()
+    content = (tmp_path / "tars" / "1.tar").read_bytes()
+    (tmp_path / "tars" / "1.tar").write_bytes(bytes(len(content)))  # were it opened, it would hold nothing
+    os.utime(tmp_path / "tars" / "1.tar", ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert do(open_source(tmp_path / "tars"), tmp_path / "run", options=options).n_listed == 7
+    for nonsense in ("{", "[]", '{"0.tar": 5}', '{"0.tar": ["x", "y", "z"]}'):
+        (tmp_path / "run" / "listing.json").write_text(nonsense)
+        assert do(open_source(tmp_path / "tars" / "0.tar"), tmp_path / "other", options=options).n_listed == 3
 
 
 def test_times_of_files_decide_and_not_the_clock(tmp_path):

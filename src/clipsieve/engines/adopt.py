@@ -86,24 +86,23 @@ def adopt_embeddings(
         if not run.stands_for(external):
             run.drop_scores()
             run.adopt(external)
-        n_failed = _count_failures(external, on_progress)
-        allowed = max_failures or MaxFailures()
-        if not allowed.allows(n_failed, external.n_rows):
-            raise TooManyFailuresError(
-                f"{n_failed:,} of {external.n_rows:,} embeddings have no direction", expected=f"at most {allowed}"
-            )
-        report = ScanReport(
-            n_listed=external.n_rows,
-            n_scanned=external.n_rows - n_failed,
-            n_failed=n_failed,
-            n_new=external.n_rows,
-            n_reused=0,
-            n_ignored=0,
-            elapsed_s=time.monotonic() - started,
-            warnings=_doubts(external, identity),
-        )
+        n_failed = _count_failures(external, max_failures or MaxFailures(), on_progress)
+        report = _report(external, n_failed, time.monotonic() - started, _doubts(external, identity))
         run.record(what="scan", finished=datetime.now(UTC).isoformat(timespec="seconds"), **asdict(report))
     return report
+
+
+def _report(external: ExternalEmbeddings, n_failed: int, elapsed_s: float, warnings: tuple[str, ...]) -> ScanReport:
+    return ScanReport(
+        n_listed=external.n_rows,
+        n_scanned=external.n_rows - n_failed,
+        n_failed=n_failed,
+        n_new=external.n_rows,
+        n_reused=0,
+        n_ignored=0,
+        elapsed_s=elapsed_s,
+        warnings=warnings,
+    )
 
 
 def _named(columns: Mapping[str, str]) -> dict[str, str]:
@@ -150,13 +149,18 @@ def _check_ids(external: ExternalEmbeddings, column: str, where: str) -> None:
             ids.add(text, f"row {row:,} of part {number:,}")
 
 
-def _count_failures(external: ExternalEmbeddings, on_progress: Callable[[int, int], object]) -> int:
+def _count_failures(
+    external: ExternalEmbeddings, allowed: MaxFailures, on_progress: Callable[[int, int], object]
+) -> int:
     n_done = n_failed = 0
     for index in range(external.n_parts):
         column = external.read_part(index, ["failure_code"]).column("failure_code")
         n_done += len(column)
         n_failed += len(column) - column.null_count
         on_progress(n_done, external.n_rows)
+    if not allowed.allows(n_failed, external.n_rows):
+        words = f"{n_failed:,} of {external.n_rows:,} embeddings have no direction"
+        raise TooManyFailuresError(words, expected=f"at most {allowed}")
     return n_failed
 
 

@@ -129,34 +129,29 @@ def scan(
         If more images failed than allowed; finished parts are kept.
     """
     options = options or ScanOptions()
-    engine = engine or LocalEngine()
     started = time.monotonic()
     with locked(Path(run_path)):
-        plan = source.plan(options.part_size)
-        run = prepare_run(Path(run_path), _manifest(source, plan, encoder, options), redo, lambda: _try_out(encoder))
+        run, plan = _prepare(source, Path(run_path), encoder, options, redo)
         tally = _Tally(plan.n_images, options.max_failures, on_progress)
         set_aside(run, [shard.fingerprint for shard in plan.shards], retry=PASSING if retry_failed else frozenset())
         todo = [shard for shard in plan.shards if not tally.count_if_done(run, shard)]
-        _embed(run, source, todo, encoder, engine, options, tally)
+        _embed(run, source, todo, encoder, engine or LocalEngine(), options, tally)
         tally.check(run)
-        if tally.n_done != plan.n_images:
-            raise RunCorruptError(
-                f"`{run.path}` does not hold one row for each input",
-                expected=f"{plan.n_images:,}",
-                found=f"{tally.n_done:,}",
-            )
-        report = ScanReport(
-            n_listed=plan.n_images,
-            n_scanned=plan.n_images - tally.n_failed,
-            n_failed=tally.n_failed,
-            n_new=tally.n_new,
-            n_reused=tally.n_reused,
-            n_ignored=plan.n_ignored,
-            elapsed_s=time.monotonic() - started,
-        )
         remove_superseded(run)
+        report = tally.report(run, plan, time.monotonic() - started)
         run.record(what="scan", finished=datetime.now(UTC).isoformat(timespec="seconds"), **asdict(report))
     return report
+
+
+def _prepare(source: Source, path: Path, encoder: Encoder, options: ScanOptions, redo: Redo) -> tuple[Run, Plan]:
+    """List the source and return the run to write to; what a listing found out at a price is kept for the next one."""
+    before = Run.load_listing(path)
+    known = dict(before)
+    plan = source.plan(options.part_size, known)
+    run = prepare_run(path, _manifest(source, plan, encoder, options), redo, lambda: _try_out(encoder))
+    if known != before:
+        run.save_listing(known)
+    return run, plan
 
 
 class _Tally:
@@ -191,6 +186,24 @@ class _Tally:
         self._n_blocked += codes.to_pylist().count(FailureCode.BLOCKED)
         self.show(len(codes))
         return True
+
+    def report(self, run: Run, plan: Plan, elapsed_s: float) -> ScanReport:
+        """Return what was done; RunCorruptError if the run does not hold one row for each input."""
+        if self.n_done != plan.n_images:
+            raise RunCorruptError(
+                f"`{run.path}` does not hold one row for each input",
+                expected=f"{plan.n_images:,}",
+                found=f"{self.n_done:,}",
+            )
+        return ScanReport(
+            n_listed=plan.n_images,
+            n_scanned=plan.n_images - self.n_failed,
+            n_failed=self.n_failed,
+            n_new=self.n_new,
+            n_reused=self.n_reused,
+            n_ignored=plan.n_ignored,
+            elapsed_s=elapsed_s,
+        )
 
     def show(self, n: int) -> None:
         """Tell that n more images have gone through."""

@@ -10,9 +10,10 @@ from typing import ClassVar
 from clipsieve.errors import SourceError
 from clipsieve.types import ImageRef, Plan, Shard
 
-__all__ = ["MAX_BYTES", "Source", "Stamp", "changed", "cut"]
+__all__ = ["MAX_BYTES", "Known", "Source", "Stamp", "changed", "cut"]
 
 Stamp = Callable[[int, int], str]
+Known = dict[str, tuple[str, int, int]]
 
 MAX_BYTES = 512 * 1024**2
 
@@ -44,13 +45,16 @@ class Source(ABC):
         return {}
 
     @abstractmethod
-    def plan(self, part_size: int) -> Plan:
+    def plan(self, part_size: int, known: Known | None = None) -> Plan:
         """Assign every input to a part.
 
         Parameters
         ----------
         part_size : int
             The most inputs in a part, >= 1.
+        known : dict, optional
+            What earlier listings found out at a price: for a file's name, what changes when it does, and its numbers of
+            inputs and of other members. Sources for which a listing is dear look there first, and write there.
 
         Returns
         -------

@@ -11,7 +11,7 @@ from typing import ClassVar
 from urllib.parse import quote, unquote_to_bytes
 
 from clipsieve.errors import SourceError
-from clipsieve.sources.base import MAX_BYTES, Source
+from clipsieve.sources.base import MAX_BYTES, Known, Source
 from clipsieve.sources.local_file import read_local_file
 from clipsieve.sources.names import escape_name, label_of, legible
 from clipsieve.sources.signatures import EXTENSIONS, N_SIGNATURE_BYTES, looks_like_an_image
@@ -47,7 +47,7 @@ class FolderSource(Source):
         r"""The absolute path of the folder; a byte that is no UTF-8 as `\xNN`, since the run's files are UTF-8."""
         return legible(os.fsencode(self.root))
 
-    def plan(self, part_size: int) -> Plan:
+    def plan(self, part_size: int, known: Known | None = None) -> Plan:  # noqa: ARG002 - listing is cheap here
         """List the folder and cut the listing into shards; see `Source.plan`."""
         found, ignored = self._list()
         if not found:

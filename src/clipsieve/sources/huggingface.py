@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from clipsieve.errors import MissingExtraError, SourceError
-from clipsieve.sources.base import MAX_BYTES, Source, cut
+from clipsieve.sources.base import MAX_BYTES, Known, Source, cut
 from clipsieve.sources.columns import CellReader, Columns, Row, RowReader, UniqueIds, choose_columns, text_of
 from clipsieve.sources.connect import is_url
 from clipsieve.sources.storage import Storage
@@ -67,7 +67,7 @@ class HuggingFaceSource(Source):
         """Which column holds what."""
         return {f"{what}_column": name for what, name in self.columns.named().items()}
 
-    def plan(self, part_size: int) -> Plan:
+    def plan(self, part_size: int, known: Known | None = None) -> Plan:  # noqa: ARG002 - listing is cheap here
         """Cut each split into shards; see `Source.plan`."""
         if self.columns.id:
             self._check_ids(self.columns.id)

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from clipsieve.errors import SourceError
 from clipsieve.sources.ahead import fetch_ahead
-from clipsieve.sources.base import MAX_BYTES, Source
+from clipsieve.sources.base import MAX_BYTES, Known, Source
 from clipsieve.sources.names import escape_name, is_hidden, label_of
 from clipsieve.sources.signatures import is_image_name
 from clipsieve.sources.storage import Storage, StoredFile
@@ -43,7 +43,7 @@ class RemoteFolderSource(Source):
         """The URL."""
         return self._storage.url(self._storage.root)
 
-    def plan(self, part_size: int) -> Plan:
+    def plan(self, part_size: int, known: Known | None = None) -> Plan:  # noqa: ARG002 - listing is cheap here
         """List the folder and cut the listing into shards; see `Source.plan`."""
         listed = {self._relative(file): file for file in self._storage.find()}
         visible = {name: file for name, file in listed.items() if not is_hidden(name) and not name.endswith("/")}

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from clipsieve.errors import SourceError
-from clipsieve.sources.base import MAX_BYTES, Source, Stamp, changed, cut
+from clipsieve.sources.base import MAX_BYTES, Known, Source, Stamp, changed, cut
 from clipsieve.sources.columns import CellReader, Columns, RowReader, UniqueIds, choose_columns, holds_bytes, text_of
 from clipsieve.sources.local_file import read_failure, stamp_of_local_file
 from clipsieve.sources.names import legible
@@ -74,7 +74,7 @@ class TableSource(Source):
         """Which column holds what."""
         return {f"{what}_column": name for what, name in self.columns.named().items()}
 
-    def plan(self, part_size: int) -> Plan:
+    def plan(self, part_size: int, known: Known | None = None) -> Plan:  # noqa: ARG002 - listing is cheap here
         """Count the rows of each file; see `Source.plan`."""
         if self.columns.id:
             self._check_ids(self.columns.id)

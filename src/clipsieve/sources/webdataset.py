@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, ClassVar
 from urllib.parse import quote
 
 from clipsieve.errors import SourceError
-from clipsieve.sources.base import MAX_BYTES, Source, changed, cut
+from clipsieve.sources.base import MAX_BYTES, Known, Source, changed, cut
 from clipsieve.sources.compressed import unpack
 from clipsieve.sources.connect import explain
 from clipsieve.sources.local_file import read_failure, too_many_bytes
@@ -62,13 +62,13 @@ class WebDatasetSource(Source):
         """The absolute path or URL, with the braces and stars that were given."""
         return self._location
 
-    def plan(self, part_size: int) -> Plan:
+    def plan(self, part_size: int, known: Known | None = None) -> Plan:
         """Count each tar's images; see `Source.plan`."""
         stretches, n_ignored = [], 0
         for name, tar in self._tars.items():
-            index = self._opened(name).index
-            n_ignored += index.n_ignored
-            stretches.append((name, lambda _start, _stop, stamp=tar.stamp: stamp, index.n_rows, ""))
+            n_rows, n_others = self._count(name, tar, {} if known is None else known)
+            n_ignored += n_others
+            stretches.append((name, lambda _start, _stop, stamp=tar.stamp: stamp, n_rows, ""))
         shards = cut(stretches, part_size)
         if not shards:
             raise SourceError(
@@ -77,6 +77,16 @@ class WebDatasetSource(Source):
                 found=f"{n_ignored:,} other members",
             )
         return Plan(shards, n_ignored)
+
+    def _count(self, name: str, tar: StoredFile, known: Known) -> tuple[int, int]:
+        """Return the rows and the other members of a tar; one that has not changed is not opened again."""
+        stamp, *counts = known.get(name, ("", 0, 0))
+        if stamp and stamp == tar.stamp:
+            return counts[0], counts[1]
+        index = self._opened(name).index
+        if index.damage is None or index.damage.code in (FailureCode.TRUNCATED, FailureCode.CORRUPT):
+            known[name] = (tar.stamp, index.n_rows, index.n_ignored)
+        return index.n_rows, index.n_ignored
 
     def read(self, shard: Shard) -> Iterator[ImageRef]:
         """Read a stretch of one tar; see `Source.read`."""

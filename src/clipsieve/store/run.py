@@ -255,6 +255,19 @@ class Run:
         """Remove `scores/<name>/classifier.json`: the scores of that name are about to change."""
         (self.path / "scores" / name / "classifier.json").unlink(missing_ok=True)
 
+    @staticmethod
+    def load_listing(path: Path) -> dict[str, tuple[str, int, int]]:
+        """Return what `listing.json` of a run folder says, or nothing: it only saves time."""
+        try:
+            found = json.loads((path / "listing.json").read_text(encoding="utf-8"))
+            return {str(name): (str(stamp), int(n), int(m)) for name, (stamp, n, m) in found.items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            return {}
+
+    def save_listing(self, listing: dict[str, tuple[str, int, int]]) -> None:
+        """Write `listing.json`."""
+        write_json(self.path / "listing.json", dict(listing))
+
     def record(self, **facts: object) -> None:
         """Append one line to `history.jsonl`: what was done to the run, when, for how long."""
         append_line(self.path / "history.jsonl", dict(facts))
