@@ -148,7 +148,7 @@ def test_scan_counts_and_a_second_scan_does_nothing(work):
     before = work.listing()
     out = work.succeed("scan", "photos", "-o", "run")
     kind, scanned, caution = out.splitlines()
-    assert kind == "read as folder"
+    assert kind == "read as folder, 1 other file ignored"
     assert scanned == f"scanned {N_IMAGES} of {N_IMAGES + N_BROKEN} images into run: {N_BROKEN} failed, nothing new"
     assert "knows emoji alone" in caution  # nobody chose the encoder, and it is not for photographs
     after = work.listing()
