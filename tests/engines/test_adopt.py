@@ -247,6 +247,7 @@ def test_nothing_is_copied_and_nothing_touched(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "laion").rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_the_commands(tmp_path):
     write(tmp_path / "laion", [unit(20, large=())])
 

@@ -63,6 +63,7 @@ def test_a_change_is_refused_with_both_named(photos, run, name, change):
     assert Run.open(run).score_names() == ["words"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "change"), CHANGES.items(), ids=CHANGES.keys())
 @pytest.mark.parametrize("redo", ["stale", "all"])
 def test_a_change_is_carried_through_when_asked_for(photos, run, tmp_path, name, change, redo):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # a process of its own encodes thousands of pictures
 ROOT = Path(__file__).parents[2]
 KEPT = json.loads((ROOT / "docs/models/pictogram-figures.json").read_text())
 
