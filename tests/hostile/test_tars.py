@@ -3,8 +3,13 @@
 import gzip
 import io
 import random
+import re
+import signal
 import tarfile
 import tempfile
+import time
+import tracemalloc
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -175,6 +180,24 @@ def test_an_extended_header_of_megabytes_is_not_read():
     assert (found.images, found.damage.code) == ([], FailureCode.CORRUPT)
 
 
+@pytest.mark.parametrize(
+    "content", [b"1" * 900_000, b"9" * 10 + b" x=" + b"1" * 900_000, b"11 a=b\n" * 100_000, b"-5 a=b\n", b"0 a=b\n"]
+)
+def test_a_forged_extended_header_takes_no_more_than_a_moment(content):
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as made:
+        header = tarfile.TarInfo("PaxHeader")
+        header.type, header.size = tarfile.XHDTYPE, len(content)
+        made.addfile(header, io.BytesIO(content))
+        member = tarfile.TarInfo("1.png")
+        member.size = len(png(1))
+        made.addfile(member, io.BytesIO(png(1)))
+    begun_s = time.monotonic()
+    found = index(file.getvalue())
+    assert time.monotonic() - begun_s < 10
+    assert found.damage is not None or len(found.images) == 1
+
+
 def test_what_unfolds_beyond_the_bound_ends_there(tmp_path, monkeypatch):
     monkeypatch.setattr(compressed, "MAX_UNPACKED_BYTES", 3 * 2**20)
     members = [("1.png", png(1)), ("2.bin", bytes(20 * 2**20))]
@@ -194,3 +217,115 @@ def test_random_damage_never_raises():
             for _ in range(random_.randint(1, 8)):
                 content[random_.randrange(len(content))] = random_.randrange(256)
             index(bytes(content))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(KINDS), st.booleans(), st.floats(0, 1, exclude_max=True))
+def test_wherever_the_bytes_end_the_source_gives_whole_images_and_one_row(kind, packed, share):
+    whole = index(WHOLE[kind])
+    end_of_members = whole.images[-1].companions["txt"].start + 512
+    content = gzip.compress(WHOLE[kind]) if packed else WHOLE[kind][:end_of_members]
+    with tempfile.TemporaryDirectory() as root:
+        (Path(root) / "a.tar").write_bytes(content[: int(share * len(content))])
+        source = open_source(root, "webdataset")
+        refs = [ref for shard in source.plan(2).shards for ref in source.read(shard)]
+    *images, lost = refs
+    assert [ref.content for ref in images] == [png(i) for i in range(len(images))]
+    assert re.fullmatch(r"a\.tar@\d+", lost.image_id)
+    assert lost.content.detail.startswith("a.tar: ")
+    if not packed:
+        cut = int(share * len(content))
+        assert len(images) == sum(image.extent.start + image.extent.n_bytes <= cut for image in whole.images)
+
+
+def header(name: str, kind: bytes, size: bytes = b"00000000000\0") -> bytes:
+    """Return one header block with any kind and size, and a checksum that fits."""
+    made = bytearray(tarfile.TarInfo(name).tobuf(tarfile.USTAR_FORMAT))
+    made[KIND], made[SIZE], made[148:156] = kind, size, b" " * 8
+    made[148:156] = b"%06o\0 " % sum(made)
+    return bytes(made)
+
+
+def extended(records: dict[str, str], kind: bytes = b"x") -> bytes:
+    """Return an extended header, of the next member alone or of all."""
+    member = tarfile.TarInfo("made")
+    made = member.create_pax_global_header(records) if kind == b"g" else None
+    if made is None:
+        member.pax_headers = records
+        made = member.create_pax_header(member.get_info(), "utf-8")[:-512]
+    return made
+
+
+@pytest.fixture
+def ten_seconds():
+    def stop(*_):
+        raise TimeoutError("ten seconds were not enough")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(10)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+FIRST = tar([("0.png", png(0))])[:1024]
+REST = tar([("1.png", png(1))])
+BACKWARDS = [b"\xff" * 10 + bytes([high, 0]) for high in (0xFE, 0xFC, 0xFA, 0)]
+
+
+@pytest.mark.usefixtures("ten_seconds")
+@pytest.mark.parametrize("kind", [*"012345678", *"ADEIKLMNSVXZgx", "\0", "\xff"])
+@pytest.mark.parametrize("size", BACKWARDS)
+def test_no_kind_of_member_leads_backwards(kind, size):
+    found = index(FIRST + header("x.bin", kind.encode("latin-1"), size) + REST)
+    assert found.images[0].name == "0.png"
+    assert len(found.images) <= 3
+
+
+@pytest.mark.usefixtures("ten_seconds")
+@pytest.mark.parametrize("size", ["-512", "-1024", "-1536", "-2048", "9" * 30, "9" * 250, "1.5", "nan"])
+@pytest.mark.parametrize("kind", [b"0", b"5", b"Z"])
+@pytest.mark.parametrize("scope", [b"x", b"g"])
+def test_no_size_in_an_extended_header_leads_backwards(size, kind, scope):
+    found = index(FIRST + extended({"size": size}, scope) + header("x.bin", kind) + REST)
+    assert found.images[0].name == "0.png"
+    assert len(found.images) <= 2
+
+
+def peak_bytes(content: bytes) -> int:
+    with tempfile.TemporaryFile() as file:
+        file.write(content)
+        tracemalloc.start()
+        assert index_tar(file).damage is not None
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    return peak
+
+
+def sparse_map() -> bytes:
+    records = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "x", "GNU.sparse.realsize": "9"}
+    places = b"999999999\n" + b"257\n" * (8 * 2**20)
+    return extended(records) + header("x.png", b"0", b"%011o\0" % len(places)) + places
+
+
+def many_records(kind: bytes, n_headers: int) -> bytes:
+    return b"".join(
+        extended({f"{number}.{key}": "v" for key in range(40_000)}, kind) + (FIRST if kind == b"g" else b"")
+        for number in range(n_headers)
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ten_seconds")
+@pytest.mark.parametrize(
+    "make", [sparse_map, lambda: many_records(b"x", 30), lambda: many_records(b"g", 30)], ids=["sparse", "x", "g"]
+)
+def test_headers_of_one_member_add_up_to_a_bounded_amount(make):
+    assert peak_bytes(make() + REST) < 150 * 2**20
+
+
+@pytest.mark.usefixtures("ten_seconds")
+def test_records_for_all_members_do_not_slow_each_of_them():
+    assert index(many_records(b"g", 1) + header("x.bin", b"0") * 20_000 + REST).damage is not None
+    few = index(extended({"comment": "by hand"}, b"g") + FIRST * 50 + REST)
+    assert (len(few.images), few.damage) == (51, None)

@@ -13,7 +13,7 @@ MAX_NAMES = 1_000_000
 
 # A pair of braces without another inside: `{00..99}`, `{00...99}`, `{a,b}`.
 _BRACES = re.compile(r"\{([^{}]*(?:,|\.\.)[^{}]*)\}")
-_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+_RANGE = re.compile(r"([0-9]{1,18})\.\.([0-9]{1,18})")
 
 
 def is_glob(location: str) -> bool:

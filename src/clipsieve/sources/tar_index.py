@@ -7,6 +7,7 @@ Keys and extensions as in WebDataset: the key is the path up to the first dot of
 from __future__ import annotations
 
 import os
+import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,7 +21,10 @@ __all__ = ["COMPANIONS", "Damage", "Extent", "TarImage", "TarIndex", "index_tar"
 
 COMPANIONS = ("txt", "json", "cls")
 MAX_HEADER_BYTES = 1024**2  # of one extended header; a longer one is an attack on memory
+MAX_GLOBAL_RECORDS = 64  # they hold for every later member, and are gone through for each
 _BLOCK_BYTES = 512
+_RECORD = re.compile(rb"(\d{1,7}) [^=]{1,1024}=")
+_LONG_NUMBER = re.compile(rb"\d{256}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +121,11 @@ class _Members:
         if member.isdir():
             return
         extent = self._extent(member)
+        if extent is not None:
+            self._extents[member.name] = extent
         if extent is None or is_hidden(member.name):
             self._n_others += 1
             return
-        self._extents[member.name] = extent
         key, extension = split_key(member.name)
         is_image = is_image_name(member.name)
         if is_image:
@@ -176,9 +181,10 @@ def _walk(file: BinaryIO, n_bytes: int) -> Iterator[tarfile.TarInfo]:
         raise _Broken(0, FailureCode.EMPTY_FILE, "0 bytes")
     forward, end, tar = _Forward(file), 0, None
     while True:
+        forward.begin_member()
         try:
             if tar is None:
-                tar = tarfile.TarFile(fileobj=forward, mode="r", errorlevel=2)  # type: ignore[arg-type]
+                tar = tarfile.TarFile(fileobj=forward, mode="r", tarinfo=_Member, errorlevel=2)  # type: ignore[arg-type]
             member = tar.next()
         except Exception as error:
             raise _unreadable(end, n_bytes) from error
@@ -186,12 +192,14 @@ def _walk(file: BinaryIO, n_bytes: int) -> Iterator[tarfile.TarInfo]:
             return _check_end(file, end, n_bytes)
         tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps every member otherwise
         n_data_bytes = member.size if member.isreg() else 0
-        if member.offset < end or n_data_bytes < 0:
+        if member.offset < end or n_data_bytes < 0 or tar.offset < member.offset_data:
             raise _Broken(end, FailureCode.CORRUPT, f"a member at byte {end:,} has an impossible size or place")
         if member.offset_data + n_data_bytes > n_bytes:
             name = member.name.encode(errors="backslashreplace").decode()
             detail = f"the tar ends at byte {n_bytes:,}, within `{name}`, which begins at byte {member.offset:,}"
             raise _Broken(member.offset, FailureCode.TRUNCATED, detail)
+        if len(tar.pax_headers) > MAX_GLOBAL_RECORDS:
+            raise _Broken(end, FailureCode.CORRUPT, f"too many records for all members before byte {tar.offset:,}")
         end = tar.offset
         yield member
 
@@ -222,6 +230,10 @@ class _Forward:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._furthest = 0
+        self._n_left = 0
+
+    def begin_member(self) -> None:
+        self._n_left = 4 * MAX_HEADER_BYTES
 
     def tell(self) -> int:
         return self._file.tell()
@@ -233,6 +245,31 @@ class _Forward:
         return self._file.seek(position)
 
     def read(self, n_bytes: int) -> bytes:
-        if not 0 <= n_bytes <= MAX_HEADER_BYTES:
+        self._n_left -= n_bytes
+        if not 0 <= n_bytes <= MAX_HEADER_BYTES or self._n_left < 0:
             raise tarfile.ReadError("a header is too long")
         return self._file.read(n_bytes)
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose extended header is checked first: Python before 3.12.6 needs the square of a forged one's size."""
+
+    def _proc_pax(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        file: _Forward = tar.fileobj  # type: ignore[assignment]
+        start = file.tell()
+        _check_records(file.read(self._block(self.size)))  # type: ignore[attr-defined]
+        file.seek(start)
+        member: tarfile.TarInfo = super()._proc_pax(tar)  # type: ignore[misc]
+        return member
+
+
+def _check_records(header: bytes) -> None:
+    """Raise ReadError unless a header is records of the form `length key=value`, each as long as it says."""
+    start = 0
+    while header[start : start + 1] not in (b"", b"\0"):
+        record = _RECORD.match(header, start)
+        start += int(record[1]) if record else 0
+        if record is None or start <= record.end() or header[start - 1 : start] != b"\n":
+            raise tarfile.ReadError("an extended header is damaged")
+    if _LONG_NUMBER.search(header):
+        raise tarfile.ReadError("an extended header holds a number that no tar needs")
