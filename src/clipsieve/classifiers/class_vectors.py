@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -9,6 +10,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from clipsieve.classifiers.base import Classifier
+from clipsieve.classifiers.calibration import Calibration
 from clipsieve.classifiers.similarity import check_unit_norm
 from clipsieve.errors import UsageError
 
@@ -35,6 +37,10 @@ class _ClassVectors(Classifier):
         Operating point on the unwanted probability, 0-1.
     provenance : dict, optional
         Whatever else is known, as JSON: prompts, training data's hash, metrics.
+    calibration : Calibration, optional
+        See `Classifier`.
+    remove_threshold : float, optional
+        See `Classifier`.
     """
 
     class_embeddings: Float32[np.ndarray, "k d"]
@@ -45,15 +51,11 @@ class _ClassVectors(Classifier):
     logit_scale: float = 100.0
     threshold: float = 0.5
     provenance: dict[str, Any] = field(default_factory=dict)
+    calibration: Calibration | None = None
+    remove_threshold: float | None = None
 
     def __post_init__(self) -> None:
-        k = len(self.class_names)
-        if not (k >= 2 and k == len(self.unwanted) == len(self.class_embeddings) == len(set(self.class_names))):
-            raise UsageError("a classifier needs two or more distinct classes, each with one vector and one flag")
-        if all(self.unwanted) or not any(self.unwanted):
-            raise UsageError("a classifier needs a class that is unwanted and one that is not")
-        if not 0 <= self.threshold <= 1 or not 0 < self.logit_scale < np.inf:
-            raise UsageError("a threshold lies between 0 and 1, and a logit scale above 0")
+        self._check_common(len(self.class_embeddings))
         check_unit_norm(self.class_embeddings, self.embedding_dim, what="class embeddings")
 
     @property
@@ -66,6 +68,26 @@ class _ClassVectors(Classifier):
         check_unit_norm(embeddings, self.embedding_dim)
         scaled: np.ndarray = np.float32(self.logit_scale) * (embeddings @ self.class_embeddings.T)
         return scaled
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return `class_embeddings`."""
+        return {"class_embeddings": self.class_embeddings}
+
+    def parameters(self) -> dict[str, Any]:
+        """Return nothing: the vectors are all."""
+        return {}
+
+    @classmethod
+    def from_parts(
+        cls, arrays: Mapping[str, np.ndarray], parameters: Mapping[str, Any], common: Mapping[str, Any]
+    ) -> _ClassVectors:
+        """See `Classifier.from_parts`."""
+        if list(arrays) != ["class_embeddings"] or parameters:
+            raise UsageError(f"the arrays {sorted(arrays)!r:.60} instead of `class_embeddings` alone")
+        rows = arrays["class_embeddings"]
+        if rows.dtype != np.float32 or rows.ndim != 2:
+            raise UsageError(f"class_embeddings of dtype {rows.dtype} and shape {rows.shape}, not float32 (k, d)")
+        return cls(class_embeddings=rows, **common)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,15 +12,18 @@ import numpy as np
 
 from clipsieve._version import __version__
 from clipsieve.classifiers.base import Classifier
+from clipsieve.classifiers.calibration import calibration_from_json
 from clipsieve.classifiers.class_vectors import SoftPrompts, ZeroShot
+from clipsieve.classifiers.linear_probe import LinearProbe
+from clipsieve.classifiers.network import Network
 from clipsieve.errors import ClassifierFileError, ClipsieveError
 
 __all__ = ["describe_classifier", "load_classifier", "save_classifier"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MAX_BYTES = 64 * 1024**2
 KEY = "clipsieve"
-METHODS = {kind.method: kind for kind in (SoftPrompts, ZeroShot)}
+METHODS: dict[str, type[Classifier]] = {kind.method: kind for kind in (LinearProbe, Network, SoftPrompts, ZeroShot)}
 FACTS: dict[str, tuple[type, ...]] = {
     "method": (str,),
     "class_names": (list,),
@@ -30,9 +33,12 @@ FACTS: dict[str, tuple[type, ...]] = {
     "embedding_dim": (int,),
     "logit_scale": (int, float),
     "threshold": (int, float),
-    "calibration": (type(None),),
+    "remove_threshold": (int, float, type(None)),
+    "calibration": (dict, type(None)),
+    "parameters": (dict,),
     "provenance": (dict,),
 }
+SINCE_VERSION_2: dict[str, Any] = {"remove_threshold": None, "parameters": {}}
 
 
 def describe_classifier(classifier: Classifier) -> dict[str, Any]:
@@ -47,12 +53,14 @@ def describe_classifier(classifier: Classifier) -> dict[str, Any]:
         "embedding_dim": classifier.embedding_dim,
         "logit_scale": classifier.logit_scale,
         "threshold": classifier.threshold,
-        "calibration": None,
+        "remove_threshold": classifier.remove_threshold,
+        "calibration": classifier.calibration.to_json() if classifier.calibration else None,
+        "parameters": classifier.parameters(),
         "provenance": classifier.provenance,
     }
 
 
-def save_classifier(classifier: SoftPrompts | ZeroShot, path: str | Path) -> None:
+def save_classifier(classifier: Classifier, path: str | Path) -> None:
     """Write a classifier to a file; the same classifier gives the same bytes.
 
     Raises
@@ -64,8 +72,9 @@ def save_classifier(classifier: SoftPrompts | ZeroShot, path: str | Path) -> Non
 
     path = Path(path)
     facts = {**describe_classifier(classifier), "clipsieve_version": __version__}
-    rows = np.ascontiguousarray(classifier.class_embeddings)  # safetensors writes the memory as it lies
-    content = save({"class_embeddings": rows}, metadata={KEY: json.dumps(facts, sort_keys=True)})
+    # safetensors writes the memory as it lies
+    arrays = {name: np.ascontiguousarray(values) for name, values in classifier.arrays().items()}
+    content = save(arrays, metadata={KEY: json.dumps(facts, sort_keys=True)})
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -79,7 +88,7 @@ def save_classifier(classifier: SoftPrompts | ZeroShot, path: str | Path) -> Non
         raise ClassifierFileError(f"cannot write `{path}`: {error.strerror}", state="nothing was written") from error
 
 
-def load_classifier(path: str | Path) -> SoftPrompts | ZeroShot:
+def load_classifier(path: str | Path) -> Classifier:
     """Read a classifier from a file.
 
     Raises
@@ -95,20 +104,11 @@ def load_classifier(path: str | Path) -> SoftPrompts | ZeroShot:
         arrays, facts = _read(path)
     except OSError as error:
         raise ClassifierFileError(f"cannot read the classifier `{path}`: {error.strerror or error}") from error
-    if type(facts.get("format_version")) is not int or facts["format_version"] != FORMAT_VERSION:
-        raise _malformed(path, str(facts.get("format_version")), expected=f"format version {FORMAT_VERSION}")
+    version = facts.get("format_version")
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
+        raise _malformed(path, str(version), expected=f"format version 1 to {FORMAT_VERSION}")
     try:
-        _check_facts(facts)
-        return METHODS[facts["method"]](
-            class_embeddings=_checked(arrays, facts["embedding_dim"]),
-            class_names=tuple(facts["class_names"]),
-            unwanted=tuple(facts["unwanted"]),
-            encoder_name=facts["encoder_name"],
-            encoder_weights_sha256=facts["encoder_weights_sha256"],
-            logit_scale=float(facts["logit_scale"]),
-            threshold=float(facts["threshold"]),
-            provenance=facts["provenance"],
-        )
+        return _build(arrays, SINCE_VERSION_2 | facts if version == 1 else facts)
     except ClipsieveError as error:
         raise _malformed(path, error.what) from error
     except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -135,6 +135,26 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return arrays, facts
 
 
+def _build(arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> Classifier:
+    _check_facts(facts)
+    remove_threshold = facts["remove_threshold"]
+    common = {
+        "class_names": tuple(facts["class_names"]),
+        "unwanted": tuple(facts["unwanted"]),
+        "encoder_name": facts["encoder_name"],
+        "encoder_weights_sha256": facts["encoder_weights_sha256"],
+        "logit_scale": float(facts["logit_scale"]),
+        "threshold": float(facts["threshold"]),
+        "remove_threshold": None if remove_threshold is None else float(remove_threshold),
+        "calibration": calibration_from_json(facts["calibration"]),
+        "provenance": facts["provenance"],
+    }
+    classifier = METHODS[facts["method"]].from_parts(arrays, facts["parameters"], common)
+    if classifier.embedding_dim != facts["embedding_dim"]:
+        raise ValueError(f"arrays of width {classifier.embedding_dim}, not {facts['embedding_dim']}")
+    return classifier
+
+
 def _check_facts(facts: dict[str, Any]) -> None:
     for name, kinds in FACTS.items():
         if type(facts[name]) not in kinds:
@@ -142,15 +162,6 @@ def _check_facts(facts: dict[str, Any]) -> None:
     for name, kind in (("class_names", str), ("unwanted", bool)):
         if not all(type(item) is kind for item in facts[name]):
             raise TypeError(f"`{name}` is {facts[name]!r:.60}")
-
-
-def _checked(arrays: dict[str, np.ndarray], width: int) -> np.ndarray:
-    if list(arrays) != ["class_embeddings"]:
-        raise ValueError(f"the arrays {sorted(arrays)!r:.60} instead of `class_embeddings` alone")
-    array = arrays["class_embeddings"]
-    if array.dtype != np.float32 or array.ndim != 2 or array.shape[1] != width:
-        raise ValueError(f"class_embeddings of dtype {array.dtype} and shape {array.shape}, not float32 (k, {width})")
-    return array
 
 
 def _malformed(

@@ -1,6 +1,6 @@
 """Encoders that run on torch: CLIP and SigLIP models of transformers, on CPU or GPU, and their graphs for ONNX.
 
-The only module that imports torch and transformers; it needs the torch extra.
+The only module that imports transformers, and with `context.py` the only one that imports torch; it needs the torch extra.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ class TorchEncoder(Encoder):
 
     @cached_property
     def _model(self) -> torch.nn.Module:
-        with _quiet():
+        # Weights that are loaded where nothing is recorded could never be differentiated through.
+        with _quiet(), torch.inference_mode(mode=False):
             try:
                 model, report = transformers.AutoModel.from_pretrained(
                     self.folder.path,
@@ -101,6 +102,11 @@ class TorchEncoder(Encoder):
             )
         loaded: torch.nn.Module = model.eval().requires_grad_(requires_grad=False).to(self._device)
         return loaded
+
+    @property
+    def model(self) -> torch.nn.Module:
+        """The frozen model itself, for what learns in front of it."""
+        return self._model
 
     @cached_property
     def identity(self) -> EncoderIdentity:
