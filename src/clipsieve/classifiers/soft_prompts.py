@@ -8,13 +8,16 @@ text prompts: half the strength times the squared distance of each unit vector f
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
 from clipsieve.classifiers.lbfgs import Objective, minimize
 from clipsieve.classifiers.losses import cross_entropy
+from clipsieve.classifiers.strength import Family
 
-__all__ = ["fit_soft_prompts", "soft_prompt_objective"]
+__all__ = ["PromptFamily", "fit_soft_prompts", "soft_prompt_objective"]
 
 
 def fit_soft_prompts(
@@ -108,3 +111,32 @@ def soft_prompt_objective(
         return value / per_image, gradient.reshape(len(rows), -1) / per_image[:, None]
 
     return objective
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFamily(Family):
+    """Soft prompts of some images, for each strength of the prior and each choice of images; see `fit_soft_prompts`."""
+
+    prompts: Float[np.ndarray, "k d"]
+    logit_scale: float
+    embeddings: Float[np.ndarray, "n d"]
+    targets: Bool[np.ndarray, "n k"]
+
+    def fit(
+        self, weights: Float[np.ndarray, "b n"], strengths: Float64[np.ndarray, "b"], *, tolerance: float
+    ) -> Float[np.ndarray, "b k d"]:
+        """Return class vectors."""
+        return fit_soft_prompts(
+            self.prompts,
+            self.embeddings,
+            self.targets,
+            weights,
+            strengths,
+            logit_scale=self.logit_scale,
+            tolerance=tolerance,
+        )
+
+    def logits(self, parameters: Float[np.ndarray, "b k d"]) -> Float[np.ndarray, "b k n"]:
+        """Return scaled cosines."""
+        cosines = parameters.reshape(-1, parameters.shape[2]) @ self.embeddings.T
+        return np.asarray(self.logit_scale * cosines.reshape(*parameters.shape[:2], -1))

@@ -6,19 +6,23 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 
-from clipsieve.classifiers.losses import cross_entropy
+from clipsieve.classifiers.calibration import fit_platt, margins
+from clipsieve.classifiers.folds import assign_folds
 
-__all__ = ["Family", "StrengthChoice", "assign_folds", "choose_strength"]
+__all__ = ["Family", "StrengthChoice", "choose_strength"]
 
 N_FOLDS = 5
+FEWEST = 4  # images of each label: with fewer, cross-validation has nothing to say
 FEW = 100  # below this many images, folds are drawn anew several times: one draw would be a matter of luck
 N_DRAWS = 4
 
 
 class Family(ABC):
     """Models that differ in weights of images and in strength alone."""
+
+    targets: Bool[np.ndarray, "n k"]
 
     @abstractmethod
     def fit(
@@ -29,6 +33,11 @@ class Family(ABC):
     @abstractmethod
     def logits(self, parameters: Float[np.ndarray, "b ..."]) -> Float[np.ndarray, "b k n"]:
         """Return the logits of every image by each of b models."""
+
+    def fit_all(self, strength: float) -> Float[np.ndarray, "..."]:
+        """Return the parameters of one model of all images, to the last digits that matter."""
+        n = len(self.targets)
+        return np.asarray(self.fit(np.ones((1, n)), np.array([strength]), tolerance=1e-7)[0])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,34 +52,32 @@ class StrengthChoice:
         Those that were tried, the strongest first.
     losses, errors : float64 arrays of shape (s,)
         Mean held-out cross-entropy in nats, and the standard error of its difference to the best.
-    held_out : float32 array of shape (n, k)
-        Logits at the chosen strength, each image by the models that were fitted without it.
+    margins : float64 array of shape (n,)
+        Between unwanted and wanted, at the chosen strength, of each image by the models that were fitted without it.
     """
 
     strength: float
     strengths: Float64[np.ndarray, "s"]
     losses: Float64[np.ndarray, "s"]
     errors: Float64[np.ndarray, "s"]
-    held_out: Float32[np.ndarray, "n k"]
-
-
-def assign_folds(groups: Int64[np.ndarray, "n"], n_folds: int, rng: np.random.Generator) -> Int64[np.ndarray, "n"]:
-    """Return a fold for each image, so that every fold has about the same share of every group."""
-    order = rng.permutation(len(groups))
-    order = order[np.argsort(groups[order], kind="stable")]
-    folds = np.empty(len(groups), dtype=np.int64)
-    folds[order] = np.arange(len(groups)) % n_folds
-    return folds
+    margins: Float64[np.ndarray, "n"]
 
 
 def choose_strength(
-    family: Family, targets: Bool[np.ndarray, "n k"], strengths: Float64[np.ndarray, "s"], *, seed: int = 0
+    family: Family,
+    targets: Bool[np.ndarray, "n k"],
+    unwanted: Bool[np.ndarray, "k"],
+    strengths: Float64[np.ndarray, "s"],
+    *,
+    seed: int = 0,
 ) -> StrengthChoice | None:
-    """Choose a strength by stratified cross-validation, or return None where a group has fewer than two images.
+    """Choose a strength by stratified cross-validation, or return None where a label has fewer than 4 images.
 
     The strongest one whose held-out loss is within one standard error of the best one's (Breiman, Friedman, Olshen and Stone
     1984, "Classification and Regression Trees", section 3.4.3; the error is that of the paired difference): where the labels
-    do not tell, the prior decides.
+    do not tell, the prior decides. The loss is the cross-entropy of unwanted and wanted after Platt's calibration of the
+    held-out margins, the same two numbers for every strength: so a strength wins by how it tells images apart, and not by
+    shifting all of them, which calibration does anyway.
 
     Parameters
     ----------
@@ -78,26 +85,32 @@ def choose_strength(
         What is fitted.
     targets : bool array of shape (n, k)
         The classes that each image may belong to.
+    unwanted : bool array of shape (k,)
+        Which classes are unwanted. Each image's allowed classes are all unwanted or all wanted.
     strengths : float64 array of shape (s,)
         The strongest first.
     seed : int, default=0
         Decides the folds.
     """
-    groups = np.unique(targets, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
-    smallest = int(np.bincount(groups).min()) if len(groups) else 0
-    if smallest < 2 or groups.max() == 0:
+    labels = (targets & unwanted).any(axis=1).astype(np.int64)
+    if not len(labels) or np.bincount(labels, minlength=2).min() < FEWEST:
         return None
-    rng, n_folds = np.random.default_rng(seed), max(2, min(N_FOLDS, smallest))
-    draws = range(N_DRAWS if len(groups) < FEW else 1)
-    held_out = np.mean([_held_out(family, groups, n_folds, strengths, rng) for _ in draws], axis=0)
-    losses = cross_entropy(held_out, targets.T)[0].astype(np.float64)
+    groups = np.unique(targets, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    n_folds = min(N_FOLDS, int(np.bincount(labels).min()))
+    rng, draws = np.random.default_rng(seed), range(N_DRAWS if len(labels) < FEW else 1)
+    logits = np.mean([_held_out(family, groups, n_folds, strengths, rng) for _ in draws], axis=0)
+    held_out = [margins(each.T, unwanted) for each in logits]
+    losses = np.stack([_calibrated_loss(margin, labels) for margin in held_out])
     means = losses.mean(axis=1)
     best = int(means.argmin())
-    errors = (losses - losses[best]).std(axis=1, ddof=1) / np.sqrt(len(groups))
+    errors = (losses - losses[best]).std(axis=1, ddof=1) / np.sqrt(len(labels))
     chosen = int(np.flatnonzero(means <= means[best] + errors)[0])
-    return StrengthChoice(
-        float(strengths[chosen]), strengths, means, errors, np.ascontiguousarray(held_out[chosen].T, dtype=np.float32)
-    )
+    return StrengthChoice(float(strengths[chosen]), strengths, means, errors, held_out[chosen])
+
+
+def _calibrated_loss(margin: Float64[np.ndarray, "n"], labels: Int64[np.ndarray, "n"]) -> Float64[np.ndarray, "n"]:
+    probability = fit_platt(margin, labels).probability(margin)
+    return np.asarray(-np.log(np.where(labels == 1, probability, 1 - probability).clip(1e-12)))
 
 
 def _held_out(
