@@ -40,6 +40,10 @@ class Calibration(ABC):
         """Return the calibrated probability of the unwanted for each margin, 0-1."""
 
     @abstractmethod
+    def shifted(self, by: float) -> Calibration:
+        """Return the calibration that gives for a margin what this one gives for the margin plus `by`."""
+
+    @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """Return what `calibration_from_json` reads."""
 
@@ -69,6 +73,10 @@ class Platt(Calibration):
     def probability(self, margin: Float64[np.ndarray, "n"]) -> Float64[np.ndarray, "n"]:
         """See `Calibration.probability`."""
         return sigmoid(self.slope * margin + self.intercept)
+
+    def shifted(self, by: float) -> Platt:
+        """See `Calibration.shifted`."""
+        return Platt(self.slope, self.intercept + self.slope * by)
 
     def to_json(self) -> dict[str, Any]:
         """Return method, slope and intercept."""
@@ -103,6 +111,10 @@ class Isotonic(Calibration):
     def probability(self, margin: Float64[np.ndarray, "n"]) -> Float64[np.ndarray, "n"]:
         """See `Calibration.probability`."""
         return np.asarray(np.interp(margin, self.margins, self.probabilities), dtype=np.float64)
+
+    def shifted(self, by: float) -> Isotonic:
+        """See `Calibration.shifted`."""
+        return Isotonic(tuple(margin - by for margin in self.margins), self.probabilities)
 
     def to_json(self) -> dict[str, Any]:
         """Return method and knots."""

@@ -17,7 +17,7 @@ from clipsieve.classifiers.probe_fit import ProbeFamily
 from clipsieve.classifiers.sgd import train_soft_prompts
 from clipsieve.classifiers.similarity import check_unit_norm
 from clipsieve.classifiers.soft_prompts import PromptFamily
-from clipsieve.classifiers.strength import StrengthChoice, choose_strength
+from clipsieve.classifiers.strength import StrengthChoice, choose_strength, has_enough
 from clipsieve.errors import UsageError
 
 __all__ = ["METHODS", "PROMPT_STRENGTHS", "Method", "ProbeMethod", "SoftPromptMethod", "ZeroShotMethod", "build_method"]
@@ -123,13 +123,19 @@ class SoftPromptMethod(Method):
 
     def _fitted(self, prior: ZeroShot, embeddings: np.ndarray, targets: np.ndarray) -> Classifier:
         unwanted = np.array(prior.unwanted)
-        family = PromptFamily(prior.class_embeddings, prior.logit_scale, embeddings, targets)
+        is_calibrated = self.calibrated and has_enough(targets, unwanted)
+        family = PromptFamily(
+            prior.class_embeddings, prior.logit_scale, embeddings, targets, unwanted if is_calibrated else None
+        )
         tried = np.array(PROMPT_STRENGTHS if self.strength is None else [self.strength])
         choice = choose_strength(family, targets, unwanted, tried, seed=self.seed)
         strength = self.strength if self.strength is not None else (choice.strength if choice else np.inf)
-        vectors = replace(family, embeddings=embeddings.astype(np.float64)).fit_all(strength)
-        fitted = _soft_prompts(prior, vectors, {"optimizer": "lbfgs", **_chosen(strength, choice, len(embeddings))})
-        return _calibrated(fitted, choice, targets, seed=self.seed) if self.calibrated else fitted
+        found = replace(family, embeddings=embeddings.astype(np.float64)).fit_all(strength)
+        tuning = {"optimizer": "lbfgs", **_chosen(strength, choice, len(embeddings))}
+        fitted = _soft_prompts(prior, found[:, :-1], tuning)
+        if choice is None or not is_calibrated:
+            return fitted
+        return _calibrated(fitted, choice, targets, seed=self.seed, shift=float(found[unwanted, -1][0]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +178,7 @@ class ProbeMethod(Method):
             **_like(prior),
             provenance={**prior.provenance, "tuning": _chosen(strength, choice, len(embeddings))},
         )
-        return _calibrated(probe, choice, targets, seed=self.seed) if self.calibrated else probe
+        return _calibrated(probe, choice, targets, seed=self.seed) if self.calibrated and choice else probe
 
     def _check_labels(self, prior: ZeroShot, targets: np.ndarray) -> None:
         unwanted = np.array(prior.unwanted)
@@ -229,14 +235,17 @@ def _chosen(strength: float, choice: StrengthChoice | None, n_images: int) -> di
 
 
 def _calibrated(
-    classifier: SoftPrompts | LinearProbe, choice: StrengthChoice | None, targets: np.ndarray, *, seed: int
+    classifier: SoftPrompts | LinearProbe, choice: StrengthChoice, targets: np.ndarray, *, seed: int, shift: float = 0.0
 ) -> Classifier:
-    if choice is None:
-        return classifier
+    """Return the classifier with a calibration fitted on held-out margins.
+
+    `shift` is what was added to the unwanted logits while fitting, in the held-out margins as well, and is not part of the
+    classifier: its calibration takes it over.
+    """
     labels = (targets & np.array(classifier.unwanted)).any(axis=1).astype(np.int64)
     found = choose_calibration(choice.margins, labels, seed=seed)
     facts = {**classifier.provenance, "calibration": found.facts}
-    return replace(classifier, calibration=found.calibration, provenance=facts)
+    return replace(classifier, calibration=found.calibration.shifted(shift), provenance=facts)
 
 
 METHODS: dict[str, type[Method]] = {kind.name: kind for kind in (ZeroShotMethod, SoftPromptMethod, ProbeMethod)}

@@ -4,6 +4,10 @@ The loss of an image is the cross-entropy of softmax(s x cosine) over the classe
 (Schramowski and Kersting 2021, arXiv:2110.04222, section 3; both towers stay frozen). Beside it stands a penalty for leaving the
 text prompts: half the strength times the squared distance of each unit vector from its prompt's, which is strength x
 (1 - cosine). It is a prior: with no images, or an endless strength, the result is the text prompts.
+
+Where a calibration follows, one number is added to all unwanted logits while the vectors are fitted, free of any penalty. It
+says how frequent unwanted images are, which the calibration finds out again; without it, the vectors would have to leave the
+prompts for that alone.
 """
 
 from __future__ import annotations
@@ -28,10 +32,10 @@ def fit_soft_prompts(
     strengths: Float64[np.ndarray, "b"],
     *,
     logit_scale: float,
-    start: Float[np.ndarray, "b k d"] | None = None,
+    shifted: Bool[np.ndarray, "k"] | None = None,
     tolerance: float = 1e-6,
-) -> Float[np.ndarray, "b k d"]:
-    """Return the class vectors of b problems on the same images.
+) -> Float[np.ndarray, "b k e"]:
+    """Return the class vectors of b problems on the same images, and what is added to their logits.
 
     Parameters
     ----------
@@ -48,28 +52,28 @@ def fit_soft_prompts(
         1 like half a nat of one image. >= 0; infinity keeps the prompts.
     logit_scale : float
         Inverse temperature s, > 0.
-    start : array of shape (b, k, d), optional
-        Where to begin, instead of the prompts.
+    shifted : bool array of shape (k,), optional
+        Classes whose logits have a free number in common while fitting; none by default.
     tolerance : float, default=1e-6
         See `minimize`.
 
     Returns
     -------
-    array of shape (b, k, d)
-        Unit-norm rows.
+    array of shape (b, k, d + 1)
+        Unit-norm rows; behind each, the number that was added to the logits of its class, 0 where nothing is shifted.
     """
     dtype, (k, d) = embeddings.dtype, prompts.shape
-    found = np.tile(prompts.astype(dtype), (len(weights), 1, 1)) if start is None else start.astype(dtype)
+    found, shifts = np.tile(prompts.astype(dtype), (len(weights), 1, 1)), np.zeros((len(weights), k, 1), dtype)
     free = np.flatnonzero(np.isfinite(strengths) & (weights.sum(axis=1) > 0))
     if free.size:
-        objective = soft_prompt_objective(
-            prompts.astype(dtype), embeddings, targets, weights[free].astype(dtype), strengths[free], logit_scale
-        )
-        found[free] = minimize(objective, found[free].reshape(-1, k * d), tolerance=tolerance).reshape(-1, k, d)
-    fixed = np.setdiff1d(np.arange(len(weights)), free)
-    found[fixed] = prompts
-    unit: np.ndarray = found / np.linalg.norm(found, axis=2, keepdims=True)
-    return unit
+        settings = prompts.astype(dtype), embeddings, targets, weights[free].astype(dtype), strengths[free], logit_scale
+        start = np.concatenate([found[free].reshape(-1, k * d), np.zeros((len(free), 1), dtype)], axis=1)
+        fitted = minimize(soft_prompt_objective(*settings, shifted), start, tolerance=tolerance)
+        found[free] = fitted[:, :-1].reshape(-1, k, d)
+        if shifted is not None:
+            shifts[free] = fitted[:, -1, None, None] * shifted[:, None]
+    unit = found / np.linalg.norm(found, axis=2, keepdims=True)
+    return np.concatenate([unit, shifts], axis=2)
 
 
 def soft_prompt_objective(
@@ -79,36 +83,42 @@ def soft_prompt_objective(
     weights: Float[np.ndarray, "b n"],
     strengths: Float64[np.ndarray, "b"],
     logit_scale: float,
+    shifted: Bool[np.ndarray, "k"] | None = None,
 ) -> Objective:
-    """Return value and gradient of the penalized cross-entropy, per image, as a function of unnormalized class vectors.
+    """Return value and gradient of the penalized cross-entropy, per image.
 
-    With u = w / |w|, z = s x . u, p = softmax(z) and q = p over the allowed classes alone, the gradient in z is p - q, and the
-    gradient in w is that in u less its part along u, divided by |w|.
+    Parameters of a problem are the k unnormalized class vectors and, last, the number that is added to the logits of the shifted
+    classes; see `fit_soft_prompts` for the rest. With u = w / |w|, z = s x . u, p = softmax(z) and q = p over the allowed
+    classes alone, the gradient in z is p - q, and the gradient in w is that in u less its part along u, divided by |w|.
     """
     k, d = prompts.shape
     total = weights.sum(axis=1)
     penalty = (strengths * logit_scale**2).astype(embeddings.dtype)
     scale = embeddings.dtype.type(logit_scale)
     allowed = np.ascontiguousarray(targets.T)
+    moved = np.zeros(k, dtype=bool) if shifted is None else shifted
 
     def objective(
         at: Float[np.ndarray, "c p"], which: Int64[np.ndarray, "c"]
     ) -> tuple[Float[np.ndarray, "c"], Float[np.ndarray, "c p"]]:
-        rows = at.reshape(-1, k, d)
+        rows = at[:, :-1].reshape(-1, k, d)
         norms = np.linalg.norm(rows, axis=2, keepdims=True)
         unit = rows / norms
         logits = (scale * (unit.reshape(-1, d) @ embeddings.T)).reshape(len(rows), k, -1)
+        logits[:, moved] += at[:, -1, None, None]
         loss, slope = cross_entropy(logits, allowed)
         weight = weights[which]
         away = unit - prompts
         value = (weight * loss).sum(axis=1) + penalty[which] / 2 * (away**2).sum(axis=(1, 2))
-        slope *= (scale * weight)[:, None, :]
-        gradient = (slope.reshape(-1, slope.shape[2]) @ embeddings).reshape(rows.shape)
+        slope *= weight[:, None, :]
+        shift = slope[:, moved].sum(axis=(1, 2))
+        gradient = scale * (slope.reshape(-1, slope.shape[2]) @ embeddings).reshape(rows.shape)
         gradient += penalty[which, None, None] * away
         gradient -= (gradient * unit).sum(axis=2, keepdims=True) * unit
         gradient /= norms
         per_image = total[which]
-        return value / per_image, gradient.reshape(len(rows), -1) / per_image[:, None]
+        flat = np.concatenate([gradient.reshape(len(rows), -1), shift[:, None]], axis=1)
+        return value / per_image, flat / per_image[:, None]
 
     return objective
 
@@ -121,11 +131,12 @@ class PromptFamily(Family):
     logit_scale: float
     embeddings: Float[np.ndarray, "n d"]
     targets: Bool[np.ndarray, "n k"]
+    shifted: Bool[np.ndarray, "k"] | None = None
 
     def fit(
         self, weights: Float[np.ndarray, "b n"], strengths: Float64[np.ndarray, "b"], *, tolerance: float
-    ) -> Float[np.ndarray, "b k d"]:
-        """Return class vectors."""
+    ) -> Float[np.ndarray, "b k e"]:
+        """Return class vectors, each with what is added to its logits behind it."""
         return fit_soft_prompts(
             self.prompts,
             self.embeddings,
@@ -133,10 +144,12 @@ class PromptFamily(Family):
             weights,
             strengths,
             logit_scale=self.logit_scale,
+            shifted=self.shifted,
             tolerance=tolerance,
         )
 
-    def logits(self, parameters: Float[np.ndarray, "b k d"]) -> Float[np.ndarray, "b k n"]:
-        """Return scaled cosines."""
-        cosines = parameters.reshape(-1, parameters.shape[2]) @ self.embeddings.T
-        return np.asarray(self.logit_scale * cosines.reshape(*parameters.shape[:2], -1))
+    def logits(self, parameters: Float[np.ndarray, "b k e"]) -> Float[np.ndarray, "b k n"]:
+        """Return scaled cosines, and what is added to them."""
+        cosines = parameters[:, :, :-1].reshape(-1, parameters.shape[2] - 1) @ self.embeddings.T
+        scaled = self.logit_scale * cosines.reshape(*parameters.shape[:2], -1)
+        return np.asarray(scaled + parameters[:, :, -1:])

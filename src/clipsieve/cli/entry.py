@@ -21,12 +21,16 @@ INTERRUPTED = 130  # what shells report of a process ended by Ctrl-C
 
 COMMANDS = {
     "demo-data": "clipsieve.cli.demo_data",
+    "evaluate": "clipsieve.cli.evaluate",
     "import-head": "clipsieve.cli.import_head",
     "models": "clipsieve.cli.models",
+    "prevalence": "clipsieve.cli.prevalence",
     "prompts": "clipsieve.cli.prompts",
     "scan": "clipsieve.cli.scan",
     "score": "clipsieve.cli.score",
     "summary": "clipsieve.cli.summary",
+    "threshold": "clipsieve.cli.threshold",
+    "tune": "clipsieve.cli.tune",
 }
 
 
@@ -35,7 +39,8 @@ class LazyGroup(Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the names in the order of a first visit."""
-        return ["demo-data", "scan", "score", "summary", "prompts", "import-head", "models"]
+        first = ["demo-data", "scan", "score", "summary", "tune", "evaluate", "threshold", "prevalence"]
+        return [*first, "prompts", "import-head", "models"]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -19,6 +19,7 @@ __all__ = [
     "part_size",
     "precision",
     "quiet",
+    "ratings",
     "run_argument",
     "source_kind",
     "workers",
@@ -130,6 +131,28 @@ def limits(command: F) -> F:
             default=178_000_000,
             show_default=True,
             help="Larger images are not decoded.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def ratings(command: F) -> F:
+    """Add the options that name a file of ratings and say how to read it."""
+    for option in (
+        click.option(
+            "--reverse/--no-reverse", default=None, help="High ratings are bad.  [default: for SMID's harm alone]"
+        ),
+        click.option("--high", type=float, metavar="R", help="Wanted above this rating.  [default: 3.5]"),
+        click.option("--low", type=float, metavar="R", help="Unwanted below this rating.  [default: 2.5]"),
+        click.option(
+            "--scale", type=click.Choice(["moral", "valence", "harm"]), help="Of SMID's file.  [default: moral]"
+        ),
+        click.option("--label-column", metavar="NAME", help="Column with 0 and 1, or names of classes."),
+        click.option("--rating-column", metavar="NAME", help="Column with the rating.  [default: by name]"),
+        click.option("--image-column", metavar="NAME", help="Column that names the image.  [default: by name]"),
+        click.option(
+            "--ratings", type=click.Path(path_type=Path), metavar="FILE", help="People's ratings, CSV or Parquet."
         ),
     ):
         command = option(command)

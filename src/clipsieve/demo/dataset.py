@@ -13,7 +13,7 @@ from PIL import Image
 
 from clipsieve.demo.compose import compose
 from clipsieve.demo.ratings import COLUMNS, group_of, rate
-from clipsieve.demo.split import is_reserved
+from clipsieve.demo.split import is_reserved, tuning_part
 from clipsieve.demo.sprites import STYLES, drawn_in
 from clipsieve.demo.table import load_pictograms
 from clipsieve.errors import RunConflictError, UsageError
@@ -173,6 +173,7 @@ def _write_image(directory: Path, seed: int, index: int) -> dict[str, str]:
         "file": f"{scene.class_name}/{path.name}",
         "pictograms": " + ".join(load_pictograms()[i].name for i in scene.members),
         "style": scene.style,
+        "split": tuning_part(scene.members, scene.style),
     }
 
 

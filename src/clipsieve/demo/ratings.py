@@ -16,6 +16,7 @@ COLUMNS = (
     "file",
     "pictograms",
     "style",
+    "split",
 )
 _RATER_SD = 0.8
 

@@ -1,4 +1,4 @@
-"""Which compositions training never saw: decided by a hash, so that anyone can check it."""
+"""Which compositions training never saw, and which ones tuning may see: decided by hashes, so that anyone can check it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import itertools
 
 from clipsieve.demo.table import load_pictograms
 
-__all__ = ["is_reserved"]
+__all__ = ["is_reserved", "tuning_part"]
 
 _SHARE = 0.15
+_UNSEEN_SHARE = 0.2
+_TEST_SHARE = 0.25
 
 
 def _hashed_share(key: str) -> float:
@@ -35,3 +37,30 @@ def is_reserved(members: tuple[int, ...], style: str) -> bool:
         return _hashed_share(f"{style}:{codes[0]}") < _SHARE
     sizes = range(2, len(codes) + 1)
     return any(_hashed_share("+".join(c)) < _SHARE for n in sizes for c in itertools.combinations(codes, n))
+
+
+def tuning_part(members: tuple[int, ...], style: str) -> str:
+    """Return which part of a data set a picture belongs to, for tuning a classifier on some pictures and testing it on others.
+
+    A fifth of the pictograms are "unseen": no picture for tuning shows one. Of the compositions without any, a quarter is for
+    testing; as in `is_reserved`, pictograms together are one composition in whatever style, and one alone is one in each style.
+
+    Parameters
+    ----------
+    members : tuple of int
+        One to three different positions in the table.
+    style : str
+        The drawing style; decides for single pictograms only.
+
+    Returns
+    -------
+    {"train", "test", "unseen", "partly-unseen"}
+        "unseen" if all pictograms are, "partly-unseen" if some are; "test" and "train" divide the rest.
+    """
+    table = load_pictograms()
+    codes = sorted(table[i].code_point for i in members)
+    unseen = [_hashed_share(f"unseen:{code}") < _UNSEEN_SHARE for code in codes]
+    if any(unseen):
+        return "unseen" if all(unseen) else "partly-unseen"
+    composition = f"{style}:{codes[0]}" if len(codes) == 1 else "+".join(codes)
+    return "test" if _hashed_share(f"test:{composition}") < _TEST_SHARE else "train"

@@ -1,29 +1,68 @@
 """What runs the stages: an engine turns planned shards into rows, and every engine gives the same rows."""
 
+from clipsieve.classifiers.methods import METHODS, Method, build_method
 from clipsieve.engines.adopt import adopt_embeddings
 from clipsieve.engines.base import Engine
 from clipsieve.engines.classify import import_head, load_classifier_for
+from clipsieve.engines.context import ContextMethod
+from clipsieve.engines.evaluate import Contender, MethodResult, Protocol, evaluate_methods
+from clipsieve.engines.evaluate_runs import EvaluationOptions, evaluate_predictions, evaluate_runs, parse_fractions
+from clipsieve.engines.evaluation import Evaluation, EvaluationRow, NamedComparison, build_evaluation
 from clipsieve.engines.local import LocalEngine
 from clipsieve.engines.options import MaxFailures, ScanOptions
 from clipsieve.engines.prepare import Redo
+from clipsieve.engines.prevalence import PrevalenceReport, estimate_prevalence
+from clipsieve.engines.prevalence_plan import PrevalencePlan, plan_prevalence, write_plan
+from clipsieve.engines.rated_images import JoinReport, RatedImages, join_ratings
+from clipsieve.engines.rating_files import Ratings, read_ratings
 from clipsieve.engines.scan import ScanReport, scan
 from clipsieve.engines.score import ScoreReport, score
+from clipsieve.engines.tune import TuneReport, load_prior, tune
 from clipsieve.images import BlockList, DecodeLimits, load_block_list
 
 __all__ = [
+    "METHODS",
     "BlockList",
+    "Contender",
+    "ContextMethod",
     "DecodeLimits",
     "Engine",
+    "Evaluation",
+    "EvaluationOptions",
+    "EvaluationRow",
+    "JoinReport",
     "LocalEngine",
     "MaxFailures",
+    "Method",
+    "MethodResult",
+    "NamedComparison",
+    "PrevalencePlan",
+    "PrevalenceReport",
+    "Protocol",
+    "RatedImages",
+    "Ratings",
     "Redo",
     "ScanOptions",
     "ScanReport",
     "ScoreReport",
+    "TuneReport",
     "adopt_embeddings",
+    "build_evaluation",
+    "build_method",
+    "estimate_prevalence",
+    "evaluate_methods",
+    "evaluate_predictions",
+    "evaluate_runs",
     "import_head",
+    "join_ratings",
     "load_block_list",
     "load_classifier_for",
+    "load_prior",
+    "parse_fractions",
+    "plan_prevalence",
+    "read_ratings",
     "scan",
     "score",
+    "tune",
+    "write_plan",
 ]

@@ -55,6 +55,8 @@ class RatedImages:
 
     Attributes
     ----------
+    names : tuple of str
+        What the ratings call them.
     image_ids : tuple of str
         As in the run.
     digests : tuple of str
@@ -67,6 +69,7 @@ class RatedImages:
         Of the whole table, whichever images were taken.
     """
 
+    names: tuple[str, ...]
     image_ids: tuple[str, ...]
     digests: tuple[str, ...]
     embeddings: Float32[np.ndarray, "n d"]
@@ -80,6 +83,7 @@ class RatedImages:
         """Return some of the images, in the order of their positions."""
         return replace(
             self,
+            names=_picked(self.names, index),
             image_ids=_picked(self.image_ids, index),
             digests=_picked(self.digests, index),
             embeddings=self.embeddings[index],
@@ -137,6 +141,7 @@ def join_ratings(run: Run, ratings: Ratings) -> RatedImages:
     if not report.n_matched:
         raise _no_match(run, ratings, report)
     return RatedImages(
+        names=_picked(ratings.names, index),
         image_ids=tuple(matches[p].place.image_id for p in index),
         digests=_picked(digests, kept),
         embeddings=embeddings[kept],

@@ -1,0 +1,159 @@
+"""`clipsieve evaluate`: how good methods are on rated images, or anyone's predictions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from clipsieve.cli import options, render
+from clipsieve.cli.command import Command
+from clipsieve.cli.progress import ProgressBar
+from clipsieve.errors import UsageError
+
+if TYPE_CHECKING:
+    from clipsieve.engines import Evaluation
+
+__all__ = ["command"]
+
+DEFAULT_METHODS = ("zero-shot", "soft-prompts", "linear-probe")
+
+
+@click.command(
+    cls=Command,
+    name="evaluate",
+    examples=[
+        "clipsieve evaluate run --ratings SMID_norms.csv",
+        "clipsieve evaluate run-b32 run-l14 --ratings SMID_norms.csv --protocol paper -o smid",
+        "clipsieve evaluate run --ratings SMID_norms.csv --fractions 1%,10%,100% --method soft-prompts",
+        "clipsieve evaluate --predictions theirs.csv --json",
+    ],
+)
+@click.argument("runs", nargs=-1, type=click.Path(path_type=Path), metavar="[RUN]...")
+@options.ratings
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    type=click.Choice([*DEFAULT_METHODS, "sgd", "context"]),
+    help="What to train and test; repeatable.  [default: zero-shot, soft-prompts, linear-probe]",
+)
+@click.option(
+    "-c", "--classifier", "classifiers", multiple=True, metavar="CLASSIFIER", help="Test this as well; repeatable."
+)
+@click.option(
+    "--prompts", default="positive-negative", show_default=True, metavar="PROMPTS", help="Where methods begin."
+)
+@click.option(
+    "--protocol",
+    type=click.Choice(["kfold", "paper", "hold-out"]),
+    help="How images are divided.  [default: kfold; hold-out with --split-column]",
+)
+@click.option("--folds", type=click.IntRange(2, 1000), default=10, show_default=True, metavar="N", help="How often.")
+@click.option("--split-column", metavar="NAME", help="Column that says `train` or names a test set.")
+@click.option(
+    "--fractions", default="100%", show_default=True, metavar="P%,...", help="Of the training images, for a curve."
+)
+@click.option("--seed", type=click.IntRange(0), default=42, show_default=True, metavar="N", help="Decides the splits.")
+@click.option(
+    "--confidence",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.95,
+    show_default=True,
+    metavar="P",
+    help="Of the intervals.",
+)
+@click.option("--predictions", type=click.Path(path_type=Path), metavar="FILE", help="Evaluate these instead of a RUN.")
+@click.option("-m", "--model", metavar="NAME_OR_DIR", help="Where the run's encoder lies now, if it was moved.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="Write JSON, predictions and pictures."
+)
+@options.quiet
+@options.as_json
+def command(
+    runs: tuple[Path, ...],
+    methods: tuple[str, ...],
+    classifiers: tuple[str, ...],
+    predictions: Path | None,
+    output: Path | None,
+    *,
+    quiet: bool,
+    as_json: bool,
+    **given: Any,  # noqa: ANN401
+) -> None:
+    """Evaluate methods on rated images of one or several RUNs.
+
+    All methods and runs are tested on the same splits: `kfold` tests every image once, `paper` draws the splits of the
+    published figures, `hold-out` follows a column. Figures are for the unwanted class: the mean over the splits, its
+    standard deviation, and an interval by image. With --predictions, evaluates a file with the columns fold, rating or
+    label, and probability, where unwanted means a probability above 0.5.
+    """
+    if (predictions is None) == (not runs):
+        raise click.UsageError("give RUNs with `--ratings`, or `--predictions` alone")
+    if predictions is not None:
+        found = _evaluate_file(predictions, given)
+    else:
+        chosen = methods or (() if classifiers else DEFAULT_METHODS)
+        found = _evaluate_runs(runs, chosen, classifiers, given, quiet=quiet)
+    written = _write(found, output) if output is not None else []
+    if as_json:
+        render.emit_json(found.to_json())
+        return
+    from clipsieve.cli.evaluation_tables import show_evaluation
+
+    show_evaluation(found)
+    if written:
+        render.print_text()
+        n_pictures = sum(path.suffix == ".png" for path in written)
+        files = f"evaluation.json, predictions.parquet, {render.count(n_pictures, 'picture')}"
+        render.print_text(f"wrote     {files} into {output}")
+
+
+def _evaluate_file(path: Path, given: dict[str, Any]) -> Evaluation:
+    from clipsieve.engines import evaluate_predictions
+
+    if given["ratings"] is not None:
+        raise click.UsageError("`--predictions` holds its own ratings or labels: leave `--ratings` out")
+    cuts = {name: given[name] for name in ("low", "high", "reverse") if given[name] is not None}
+    return evaluate_predictions(path, confidence=given["confidence"], **cuts)
+
+
+def _evaluate_runs(
+    runs: tuple[Path, ...],
+    methods: tuple[str, ...],
+    classifiers: tuple[str, ...],
+    given: dict[str, Any],
+    *,
+    quiet: bool,
+) -> Evaluation:
+    from clipsieve.cli.rating_options import RATING_OPTIONS, load_ratings, show_join
+    from clipsieve.engines import EvaluationOptions, Protocol, evaluate_runs, parse_fractions
+    from clipsieve.store import Run
+
+    split_column = given["split_column"]
+    protocol = given["protocol"] or ("hold-out" if split_column else "kfold")
+    if split_column and protocol != "hold-out":
+        raise click.UsageError("`--split-column` belongs to `--protocol hold-out`")
+    chosen = EvaluationOptions(
+        methods=methods,
+        classifiers=classifiers,
+        prompts=given["prompts"],
+        model=given["model"],
+        protocol=Protocol(protocol, parse_fractions(given["fractions"]), given["folds"], given["seed"]),
+        confidence=given["confidence"],
+    )
+    ratings = load_ratings(**{name: given[name] for name in RATING_OPTIONS}, split_column=split_column)
+    opened = [Run.open(path) for path in runs]
+    with ProgressBar("evaluating", quiet=quiet) as progress:
+        return evaluate_runs(
+            opened, ratings, chosen, on_join=lambda _run, report: show_join(report), on_fit=progress.update
+        )
+
+
+def _write(found: Evaluation, output: Path) -> list[Path]:
+    from clipsieve.outputs.evaluation_files import write_evaluation
+
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"`{output}` is a file", expected="a folder", state="nothing was written")
+    return write_evaluation(found, output)

@@ -1,0 +1,65 @@
+"""The options that name a file of ratings, and what is said of the images in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clipsieve.cli import render
+from clipsieve.errors import UsageError
+
+if TYPE_CHECKING:
+    from clipsieve.engines import JoinReport, Ratings
+
+__all__ = ["RATING_OPTIONS", "load_ratings", "show_join"]
+
+RATING_OPTIONS = ("ratings", "image_column", "rating_column", "label_column", "scale", "low", "high", "reverse")
+SHOWN = 5
+
+
+def load_ratings(
+    *,
+    ratings: Path | None,
+    image_column: str | None,
+    rating_column: str | None,
+    label_column: str | None,
+    scale: str | None,
+    low: float | None,
+    high: float | None,
+    reverse: bool | None,
+    split_column: str | None = None,
+) -> Ratings:
+    """Read the file that the options name; UsageError if they name none, or it cannot be read."""
+    from clipsieve.engines import read_ratings
+
+    if ratings is None:
+        raise UsageError("no ratings are named", hint="name a CSV or Parquet file with `--ratings`")
+    return read_ratings(
+        ratings,
+        image_column=image_column,
+        rating_column=rating_column,
+        label_column=label_column,
+        split_column=split_column,
+        scale=scale,
+        low=low,
+        high=high,
+        reverse=reverse,
+    )
+
+
+def show_join(report: JoinReport) -> None:
+    """Say on stderr what became of the rated names: counts, and a few of those that no embedding was found for."""
+    ways = ", ".join(f"{n:,} by {way}" for way, n in report.matched_by.items() if n)
+    render.print_note(f"matched {report.n_matched:,} of {render.count(report.n_rated, 'rated image')} ({ways})")
+    _warn("are not in the run", len(report.unmatched), report.unmatched)
+    candidates = (f"{name} ({', '.join(ids)})" for name, ids in report.ambiguous)
+    _warn("fit several images", len(report.ambiguous), candidates)
+    _warn("could not be read", len(report.failed), (f"{name} ({code})" for name, code in report.failed))
+
+
+def _warn(what: str, n: int, names: object) -> None:
+    if not n:
+        return
+    shown = [str(name)[:70] for _, name in zip(range(SHOWN), names, strict=False)]  # type: ignore[call-overload]
+    more = f", and {n - len(shown):,} more" if n > len(shown) else ""
+    render.print_warning(f"{render.count(n, 'rated name')} {what}: {', '.join(shown)}{more}")

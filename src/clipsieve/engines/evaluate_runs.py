@@ -1,0 +1,260 @@
+"""From run folders, ratings and names of methods to an evaluation; or from a file of anyone's predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from clipsieve.classifiers import Classifier
+from clipsieve.classifiers.methods import Method, build_method
+from clipsieve.engines.classify import load_classifier_for
+from clipsieve.engines.context import ContextMethod
+from clipsieve.engines.evaluate import Contender, MethodResult, Protocol, RatedRun, common_images, evaluate_methods
+from clipsieve.engines.evaluation import Evaluation, build_evaluation
+from clipsieve.engines.predictions import PredictionGroup, read_predictions
+from clipsieve.engines.rated_images import JoinReport, RatedImages, join_ratings
+from clipsieve.engines.rating_files import Ratings
+from clipsieve.engines.targets import with_labels
+from clipsieve.engines.tune import load_prior
+from clipsieve.errors import UsageError
+from clipsieve.store import Run
+
+__all__ = ["EvaluationOptions", "evaluate_predictions", "evaluate_runs", "parse_fractions"]
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationOptions:
+    """What to evaluate, and how.
+
+    Attributes
+    ----------
+    methods : tuple of str
+        Names of methods; "sgd" is soft prompts by the published recipe.
+    classifiers : tuple of str
+        Finished classifiers: files, or names of prompt sets.
+    prompts : str
+        Where the methods begin: the name of a prompt set, a .toml file, or a file of soft prompts.
+    model : str or None
+        Where the runs' encoder lies now.
+    protocol : Protocol
+        How images are divided.
+    n_bootstrap : int
+        Resamples for the intervals.
+    confidence : float
+        Of the intervals, between 0 and 1.
+    """
+
+    methods: tuple[str, ...] = ("zero-shot", "soft-prompts", "linear-probe")
+    classifiers: tuple[str, ...] = ()
+    prompts: str = "positive-negative"
+    model: str | None = None
+    protocol: Protocol = field(default_factory=Protocol)
+    n_bootstrap: int = 1000
+    confidence: float = 0.95
+
+
+def parse_fractions(text: str) -> tuple[float, ...]:
+    """Read `1%,10%,100%` or `0.01,0.1,1`, in ascending order.
+
+    Raises
+    ------
+    UsageError
+        If one is no number, or not above 0 and up to 100 %.
+    """
+    found = set()
+    for word in text.split(","):
+        part = word.strip()
+        try:
+            value = float(part.removesuffix("%")) / (100 if part.endswith("%") else 1)
+        except ValueError:
+            value = float("nan")
+        if not 0 < value <= 1:
+            raise UsageError(
+                "cannot read the fractions of the training images",
+                expected="such as `1%,10%,100%`, each above 0 and up to 100 %",
+                found=f"`{part[:40]}`",
+            )
+        found.add(value)
+    return tuple(sorted(found))
+
+
+def evaluate_runs(
+    runs: Sequence[Run],
+    ratings: Ratings,
+    options: EvaluationOptions,
+    *,
+    on_join: Callable[[Run, JoinReport], object] = lambda _run, _report: None,
+    on_fit: Callable[[int, int], object] = lambda _n_done, _n_total: None,
+) -> Evaluation:
+    """Evaluate methods and finished classifiers on the rated images of one or several runs, all on the same splits.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        Of the same images by different encoders, or one.
+    ratings : Ratings
+        What people said.
+    options : EvaluationOptions
+        What to evaluate.
+    on_join : callable
+        Called with each run and what became of the rated names in it.
+    on_fit : callable
+        Called with the number of fits done and planned.
+
+    Raises
+    ------
+    UsageError
+        If there is nothing to evaluate, the images do not suffice, or the runs share none.
+    EncoderMismatchError
+        If a classifier was made for another encoder than every run's.
+    """
+    if not options.methods and not options.classifiers:
+        raise UsageError("there is nothing to evaluate", hint="name a method with `--method` or a classifier with `-c`")
+    rated = _rated_runs(runs, ratings, options, on_join)
+    contenders = _contenders(runs, rated, options)
+    results = evaluate_methods(contenders, options.protocol, on_fit)
+    return build_evaluation(
+        results,
+        _facts(runs, ratings, rated[0].rated, options),
+        notes=_notes(contenders, rated),
+        n_bootstrap=options.n_bootstrap,
+        confidence=options.confidence,
+    )
+
+
+def _rated_runs(
+    runs: Sequence[Run],
+    ratings: Ratings,
+    options: EvaluationOptions,
+    on_join: Callable[[Run, JoinReport], object],
+) -> list[RatedRun]:
+    found, priors = [], []
+    for run in runs:
+        prior = load_prior(run, options.prompts, model=options.model if len(runs) == 1 else None)
+        joined = join_ratings(run, ratings)
+        on_join(run, joined.report)
+        found.append(with_labels(joined, prior))
+        priors.append(prior)
+    encoders = [run.manifest.encoder.name for run in runs]
+    names = [name if encoders.count(name) == 1 else str(run.path) for name, run in zip(encoders, runs, strict=True)]
+    return [RatedRun(*each) for each in zip(names, common_images(found), priors, strict=True)]
+
+
+def _contenders(runs: Sequence[Run], rated: Sequence[RatedRun], options: EvaluationOptions) -> list[Contender]:
+    found = []
+    for run, one in zip(runs, rated, strict=True):
+        prefix = f"{one.name} " if len(runs) > 1 else ""
+        found += [Contender(f"{prefix}{name}", one, _method(name, run, options)) for name in options.methods]
+        for spec in options.classifiers:
+            named = load_classifier_for(run, spec, model=options.model)
+            found.append(Contender(f"{prefix}{named.name}", one, named.classifier))
+    names = [contender.name for contender in found]
+    if len(set(names)) < len(names):
+        raise UsageError("two methods have the same name", found=", ".join(f"`{name}`" for name in names))
+    return found
+
+
+def _method(name: str, run: Run, options: EvaluationOptions) -> Method:
+    if name == "context":
+        return ContextMethod(model=options.model or run.manifest.encoder_location)
+    return build_method("soft-prompts", optimizer="sgd") if name == "sgd" else build_method(name)
+
+
+def _facts(runs: Sequence[Run], ratings: Ratings, rated: RatedImages, options: EvaluationOptions) -> dict[str, Any]:
+    protocol = options.protocol
+    return {
+        "protocol": {
+            "name": protocol.name,
+            "n_splits": protocol.n_splits,
+            "fractions": list(protocol.fractions),
+            "seed": protocol.seed,
+        },
+        "ratings": {
+            "file": ratings.path.name,
+            "sha256": ratings.sha256,
+            "column": ratings.rating_column,
+            "kind": ratings.kind,
+            "low": ratings.low,
+            "high": ratings.high,
+            "reverse": ratings.reverse,
+        },
+        "prompts": options.prompts,
+        "runs": [
+            {
+                "path": str(run.path),
+                "encoder": run.manifest.encoder.name,
+                "weights_sha256": run.manifest.encoder.weights_sha256,
+            }
+            for run in runs
+        ],
+        "n_images": len(rated.labels),
+        "n_unwanted": int(rated.labels.sum()),
+        "n_left_out": rated.report.n_left_out,
+    }
+
+
+def _notes(contenders: Sequence[Contender], rated: Sequence[RatedRun]) -> list[str]:
+    notes = []
+    here = set(rated[0].rated.digests)
+    for contender in contenders:
+        if isinstance(contender.method, Classifier):
+            n_seen = len(here & set(contender.method.provenance.get("tuned_on", ())))
+            if n_seen:
+                notes.append(
+                    f"`{contender.name}` was tuned on {n_seen:,} of these {len(here):,} images; its figures flatter it"
+                )
+    return notes
+
+
+def evaluate_predictions(
+    path: str | Path,
+    *,
+    threshold: float = 0.5,
+    at_threshold: bool = False,
+    low: float = 2.5,
+    high: float = 3.5,
+    reverse: bool = False,
+    n_bootstrap: int = 1000,
+    confidence: float = 0.95,
+) -> Evaluation:
+    """Evaluate anyone's predictions with the same code.
+
+    Parameters
+    ----------
+    path, threshold, at_threshold, low, high, reverse
+        See `clipsieve.engines.predictions.read_predictions`.
+    n_bootstrap, confidence
+        As in `EvaluationOptions`.
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be read or does not hold predictions.
+    """
+    found = read_predictions(path, threshold=threshold, at_threshold=at_threshold, low=low, high=high, reverse=reverse)
+    results = [_as_result(group) for group in found.groups]
+    several = len({result.name for result in results}) > 1
+    facts = {
+        "predictions": {"file": found.path.name, "sha256": found.sha256},
+        "threshold": threshold,
+        "at_threshold": at_threshold,
+        "n_left_out": found.n_left_out,
+    }
+    notes = list(found.notes)
+    if several and not found.has_images:
+        notes.append("methods are not compared: the file has no column `image` that says which rows belong together")
+    return build_evaluation(
+        results,
+        facts,
+        notes=notes,
+        can_compare=several and found.has_images,
+        n_bootstrap=n_bootstrap,
+        confidence=confidence,
+    )
+
+
+def _as_result(group: PredictionGroup) -> MethodResult:
+    numbers = tuple(range(len(group.splits)))
+    return MethodResult(group.method or "predictions", group.fraction, "", group.splits, numbers)

@@ -1,0 +1,143 @@
+"""An evaluation as files: all figures as JSON, every prediction as Parquet, and pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Float64, Int64
+
+from clipsieve.engines import Evaluation, MethodResult
+from clipsieve.errors import RunConflictError, UsageError
+from clipsieve.outputs.canvas import MAX_LINES
+from clipsieve.outputs.pictures import (
+    Curve,
+    Series,
+    draw_data_efficiency,
+    draw_precision_recall,
+    draw_ratings,
+    draw_reliability,
+    draw_roc,
+)
+
+__all__ = ["write_evaluation", "write_rating_histogram"]
+
+COLUMNS = ("method", "fraction", "fold", "image", "rating", "label", "probability")
+OURS = ("evaluation.json", "predictions.parquet")
+
+
+def write_evaluation(evaluation: Evaluation, directory: str | Path) -> list[Path]:
+    """Write an evaluation into a folder; files of an earlier one are replaced, others stay.
+
+    `evaluation.json` holds all figures; `predictions.parquet` every prediction, in the form that `clipsieve evaluate
+    --predictions` reads; and for each test set there are `roc.png`, `precision-recall.png`, `reliability.png`, and
+    `data-efficiency.png` if there are several fractions.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+
+    Raises
+    ------
+    RunConflictError
+        If the path is a file.
+    UsageError
+        If a file cannot be written.
+    """
+    directory = Path(directory)
+    if directory.exists() and not directory.is_dir():
+        raise RunConflictError(f"`{directory}` is a file", expected="a folder", state="nothing was written")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(evaluation.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
+        (directory / OURS[0]).write_text(text + "\n", encoding="utf-8")
+        pq.write_table(_predictions(evaluation.results), directory / OURS[1], compression="zstd")
+    except OSError as error:
+        raise UsageError(f"cannot write into `{directory}`: {error.strerror}") from error
+    return [*(directory / name for name in OURS), *_draw(evaluation, directory)]
+
+
+def write_rating_histogram(
+    path: str | Path, rating: Float64[np.ndarray, "n"], labels: Int64[np.ndarray, "n"], *, low: float, high: float
+) -> Path | None:
+    """Draw the ratings that were matched, with the cuts; nothing where there are labels alone."""
+    if np.isnan(rating).any() or not len(rating):
+        return None
+    return draw_ratings(path, rating, low, high, labels)
+
+
+def _predictions(results: Sequence[MethodResult]) -> pa.Table:
+    """Return one row for each prediction."""
+    columns: dict[str, list[pa.Array]] = {name: [] for name in COLUMNS}
+    for result in results:
+        name = f"{result.name} on {result.test_name}" if result.test_name else result.name
+        for number, split in zip(result.numbers, result.splits, strict=True):
+            n = len(split.labels)
+            rating = split.rating if split.rating is not None else np.full(n, np.nan)
+            columns["method"].append(pa.array([name] * n))
+            columns["fraction"].append(
+                pa.array([result.fraction if result.fraction is not None else 1.0] * n, pa.float64())
+            )
+            columns["fold"].append(pa.array([number] * n, pa.int64()))
+            columns["image"].append(pa.array(split.image))
+            columns["rating"].append(pa.array(rating, from_pandas=True))
+            columns["label"].append(pa.array(split.labels))
+            columns["probability"].append(pa.array(split.probability))
+    table = pa.table({name: pa.chunked_array(arrays) for name, arrays in columns.items()})
+    return table.drop_columns(["rating"]) if table.column("rating").null_count == table.num_rows else table
+
+
+def _draw(evaluation: Evaluation, directory: Path) -> list[Path]:
+    written = []
+    for test_name in dict.fromkeys(result.test_name for result in evaluation.results):
+        suffix = f"-{_file_word(test_name)}" if test_name else ""
+        series = _series([result for result in evaluation.results if result.test_name == test_name])
+        drawings = {"roc": draw_roc, "precision-recall": draw_precision_recall, "reliability": draw_reliability}
+        written += [draw(directory / f"{name}{suffix}.png", series) for name, draw in drawings.items()]
+        curves, references = _curves(evaluation, test_name)
+        if curves:
+            path = directory / f"data-efficiency{suffix}.png"
+            written.append(draw_data_efficiency(path, curves, metric="ROC AUC", references=references))
+    return written
+
+
+def _file_word(name: str) -> str:
+    return "".join(letter if letter.isalnum() else "-" for letter in name)[:40]
+
+
+def _series(results: Sequence[MethodResult]) -> list[Series]:
+    """Return what each method says with all training images, all splits together."""
+    last: dict[str, MethodResult] = {}
+    for result in results:
+        before = last.get(result.name)
+        if before is None or (result.fraction or 0) >= (before.fraction or 0):
+            last[result.name] = result
+    return [
+        Series(
+            name,
+            np.concatenate([split.labels for split in result.splits]),
+            np.concatenate([split.probability for split in result.splits]),
+        )
+        for name, result in list(last.items())[:MAX_LINES]
+    ]
+
+
+def _curves(evaluation: Evaluation, test_name: str) -> tuple[list[Curve], list[tuple[str, float]]]:
+    rows = [row for row in evaluation.rows if row.test_name == test_name]
+    named: dict[str, list[tuple[int, float, float]]] = {}
+    for row in rows:
+        summary = row.metrics["roc_auc"]
+        if row.fraction is not None and row.n_train and np.isfinite(summary.mean):
+            named.setdefault(row.name, []).append((row.n_train, summary.mean, summary.sd))
+    curves = []
+    for name, points in named.items():
+        if len(points) > 1:
+            sizes, means, sds = zip(*points, strict=True)
+            curves.append(Curve(name, np.array(sizes, np.int64), np.array(means, float), np.array(sds, float)))
+    flat = [(row.name, row.metrics["roc_auc"].mean) for row in rows if row.fraction is None]
+    return curves[:MAX_LINES], [(name, value) for name, value in flat if np.isfinite(value)][:4]
