@@ -12,7 +12,7 @@ from clipsieve.classifiers.methods import Method, build_method
 from clipsieve.engines.classify import load_classifier_for
 from clipsieve.engines.context import ContextMethod
 from clipsieve.engines.evaluate import Contender, MethodResult, Protocol, RatedRun, common_images, evaluate_methods
-from clipsieve.engines.evaluation import Evaluation, build_evaluation
+from clipsieve.engines.evaluation import Evaluation, RatedScale, build_evaluation
 from clipsieve.engines.predictions import PredictionGroup, read_predictions
 from clipsieve.engines.rated_images import JoinReport, RatedImages, join_ratings
 from clipsieve.engines.rating_files import Ratings
@@ -112,13 +112,14 @@ def evaluate_runs(
     """
     if not options.methods and not options.classifiers:
         raise UsageError("there is nothing to evaluate", hint="name a method with `--method` or a classifier with `-c`")
-    rated = _rated_runs(runs, ratings, options, on_join)
+    rated, scale = _rated_runs(runs, ratings, options, on_join)
     contenders = _contenders(runs, rated, options)
     results = evaluate_methods(contenders, options.protocol, on_fit)
     return build_evaluation(
         results,
         _facts(runs, ratings, rated[0].rated, options),
         notes=_notes(contenders, rated),
+        scale=scale,
         n_bootstrap=options.n_bootstrap,
         confidence=options.confidence,
     )
@@ -129,17 +130,19 @@ def _rated_runs(
     ratings: Ratings,
     options: EvaluationOptions,
     on_join: Callable[[Run, JoinReport], object],
-) -> list[RatedRun]:
-    found, priors = [], []
+) -> tuple[list[RatedRun], RatedScale | None]:
+    found, priors, scale = [], [], None
     for run in runs:
         prior = load_prior(run, options.prompts, model=options.model if len(runs) == 1 else None)
         joined = join_ratings(run, ratings)
         on_join(run, joined.report)
+        if ratings.kind == "rating" and scale is None:
+            scale = RatedScale(joined.rating, joined.labels, ratings.low, ratings.high)
         found.append(with_labels(joined, prior))
         priors.append(prior)
     encoders = [run.manifest.encoder.name for run in runs]
     names = [name if encoders.count(name) == 1 else str(run.path) for name, run in zip(encoders, runs, strict=True)]
-    return [RatedRun(*each) for each in zip(names, common_images(found), priors, strict=True)]
+    return [RatedRun(*each) for each in zip(names, common_images(found), priors, strict=True)], scale
 
 
 def _contenders(runs: Sequence[Run], rated: Sequence[RatedRun], options: EvaluationOptions) -> list[Contender]:

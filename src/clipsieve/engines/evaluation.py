@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64, Int64
 
 from clipsieve._version import __version__
 from clipsieve.engines.evaluate import MethodResult
@@ -16,7 +17,7 @@ from clipsieve.evaluation.bootstrap import MetricSummary, summarize_splits
 from clipsieve.evaluation.comparison import Comparison, compare_methods
 from clipsieve.evaluation.metrics import Confusion, RatingBin, accuracy_by_rating, confusion
 
-__all__ = ["Evaluation", "EvaluationRow", "NamedComparison", "build_evaluation"]
+__all__ = ["Evaluation", "EvaluationRow", "NamedComparison", "RatedScale", "build_evaluation"]
 
 MAX_COMPARED = 6
 BIN_WIDTH = 0.5  # of ratings
@@ -59,6 +60,26 @@ class EvaluationRow:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class RatedScale:
+    """The ratings of all matched images, and how they became labels.
+
+    Attributes
+    ----------
+    rating : float64 array of shape (n,)
+        Of every matched image.
+    labels : int64 array of shape (n,)
+        1 unwanted, 0 wanted, -1 left out.
+    low, high : float
+        The cuts.
+    """
+
+    rating: Float64[np.ndarray, "n"]
+    labels: Int64[np.ndarray, "n"]
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class NamedComparison:
     """Two methods on the same splits, with all the training images."""
 
@@ -84,6 +105,8 @@ class Evaluation:
         Protocol, files and their hashes, counts, versions: enough to repeat it. JSON.
     notes : tuple of str
         What a person should know before they believe the figures.
+    scale : RatedScale or None
+        The ratings, for a picture; None where there are labels alone, or others' predictions.
     """
 
     rows: tuple[EvaluationRow, ...]
@@ -91,6 +114,7 @@ class Evaluation:
     results: tuple[MethodResult, ...]
     facts: dict[str, Any]
     notes: tuple[str, ...]
+    scale: RatedScale | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return everything but the predictions, as JSON: NaN and infinity become null."""
@@ -109,6 +133,7 @@ def build_evaluation(
     *,
     notes: Sequence[str] = (),
     can_compare: bool = True,
+    scale: RatedScale | None = None,
     n_bootstrap: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
@@ -125,6 +150,8 @@ def build_evaluation(
         As in `Evaluation`.
     can_compare : bool, default=True
         Whether all methods were tested on the same images. At most six methods are compared.
+    scale : RatedScale, optional
+        As in `Evaluation`.
     n_bootstrap, confidence, seed
         See `clipsieve.evaluation.bootstrap.summarize_splits`.
     """
@@ -132,7 +159,7 @@ def build_evaluation(
     rows = tuple(_row(result, options) for result in results)
     comparisons = tuple(_compare(results, options)) if can_compare else ()
     known = {**facts, "bootstrap": options}
-    return Evaluation(rows, comparisons, tuple(results), known, tuple(notes))
+    return Evaluation(rows, comparisons, tuple(results), known, tuple(notes), scale)
 
 
 def _row(result: MethodResult, options: Mapping[str, Any]) -> EvaluationRow:

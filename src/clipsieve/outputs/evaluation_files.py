@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Float64, Int64
 
 from clipsieve.engines import Evaluation, MethodResult
 from clipsieve.errors import RunConflictError, UsageError
@@ -24,7 +23,7 @@ from clipsieve.outputs.pictures import (
     draw_roc,
 )
 
-__all__ = ["write_evaluation", "write_rating_histogram"]
+__all__ = ["write_evaluation"]
 
 COLUMNS = ("method", "fraction", "fold", "image", "rating", "label", "probability")
 OURS = ("evaluation.json", "predictions.parquet")
@@ -33,9 +32,9 @@ OURS = ("evaluation.json", "predictions.parquet")
 def write_evaluation(evaluation: Evaluation, directory: str | Path) -> list[Path]:
     """Write an evaluation into a folder; files of an earlier one are replaced, others stay.
 
-    `evaluation.json` holds all figures; `predictions.parquet` every prediction, in the form that `clipsieve evaluate
-    --predictions` reads; and for each test set there are `roc.png`, `precision-recall.png`, `reliability.png`, and
-    `data-efficiency.png` if there are several fractions.
+    `evaluation.json` holds all figures, `predictions.parquet` every prediction, in the form that `clipsieve evaluate
+    --predictions` reads, and `ratings.png` the ratings and how they became labels. For each test set there are `roc.png`,
+    `precision-recall.png`, `reliability.png`, and `data-efficiency.png` if there are several fractions.
 
     Returns
     -------
@@ -62,15 +61,6 @@ def write_evaluation(evaluation: Evaluation, directory: str | Path) -> list[Path
     return [*(directory / name for name in OURS), *_draw(evaluation, directory)]
 
 
-def write_rating_histogram(
-    path: str | Path, rating: Float64[np.ndarray, "n"], labels: Int64[np.ndarray, "n"], *, low: float, high: float
-) -> Path | None:
-    """Draw the ratings that were matched, with the cuts; nothing where there are labels alone."""
-    if np.isnan(rating).any() or not len(rating):
-        return None
-    return draw_ratings(path, rating, low, high, labels)
-
-
 def _predictions(results: Sequence[MethodResult]) -> pa.Table:
     """Return one row for each prediction."""
     columns: dict[str, list[pa.Array]] = {name: [] for name in COLUMNS}
@@ -93,7 +83,9 @@ def _predictions(results: Sequence[MethodResult]) -> pa.Table:
 
 
 def _draw(evaluation: Evaluation, directory: Path) -> list[Path]:
-    written = []
+    scale, written = evaluation.scale, []
+    if scale is not None:
+        written.append(draw_ratings(directory / "ratings.png", scale.rating, scale.low, scale.high, scale.labels))
     for test_name in dict.fromkeys(result.test_name for result in evaluation.results):
         suffix = f"-{_file_word(test_name)}" if test_name else ""
         series = _series([result for result in evaluation.results if result.test_name == test_name])
