@@ -1,10 +1,13 @@
 """From embeddings to the probability that an image is unwanted: prompts in words, tuned prompts, published heads."""
 
 from clipsieve.classifiers.base import Classifier
+from clipsieve.classifiers.calibration import Calibration, Isotonic, Platt
 from clipsieve.classifiers.class_vectors import SoftPrompts, ZeroShot
 from clipsieve.classifiers.compatibility import canonical_name, check_encoder, check_large_dimensions
 from clipsieve.classifiers.files import describe_classifier, load_classifier, save_classifier
 from clipsieve.classifiers.imported import import_q16_prompts
+from clipsieve.classifiers.linear_probe import LinearProbe
+from clipsieve.classifiers.network import Layer, Network
 from clipsieve.classifiers.prompt_files import (
     builtin_prompt_set,
     builtin_prompt_set_text,
@@ -12,10 +15,17 @@ from clipsieve.classifiers.prompt_files import (
     load_prompt_set,
 )
 from clipsieve.classifiers.prompts import PromptClass, PromptSet, build_zero_shot
+from clipsieve.classifiers.published import read_head
 from clipsieve.classifiers.similarity import zero_shot_probabilities
 
 __all__ = [
+    "Calibration",
     "Classifier",
+    "Isotonic",
+    "Layer",
+    "LinearProbe",
+    "Network",
+    "Platt",
     "PromptClass",
     "PromptSet",
     "SoftPrompts",
@@ -31,6 +41,7 @@ __all__ = [
     "import_q16_prompts",
     "load_classifier",
     "load_prompt_set",
+    "read_head",
     "save_classifier",
     "zero_shot_probabilities",
 ]

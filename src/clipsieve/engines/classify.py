@@ -8,15 +8,14 @@ from pathlib import Path
 from clipsieve.classifiers import (
     Classifier,
     PromptSet,
-    SoftPrompts,
     build_zero_shot,
     builtin_prompt_set,
     builtin_prompt_sets,
     canonical_name,
     check_encoder,
-    import_q16_prompts,
     load_classifier,
     load_prompt_set,
+    read_head,
     save_classifier,
 )
 from clipsieve.encoders import find_model, load_encoder
@@ -99,25 +98,45 @@ def _same_weights(one: EncoderIdentity, other: EncoderIdentity) -> bool:
     return one.weights_sha256 == other.weights_sha256
 
 
-def import_head(source: str | Path, destination: str | Path, *, model: str) -> SoftPrompts:
-    """Turn published soft prompts into a classifier file.
+def import_head(
+    source: str | Path, destination: str | Path, *, model: str, kind: str = "auto", embedding_norm: float | None = None
+) -> Classifier:
+    """Turn a published head into a classifier file.
 
     Parameters
     ----------
     source : str or Path
-        `prompts.p` as published with Q16 (arXiv:2202.06675).
+        The file as it was published; see `read_head` for what can be read.
     destination : str or Path
         The `.safetensors` file to write.
     model : str
-        The encoder that they were trained on. A name of the catalog or hub is taken at its word, so that nothing needs
-        to be fetched; of a folder, the weights are hashed.
+        The encoder that it was trained on. A name of the catalog or hub is taken at its word, so that nothing needs to be
+        fetched; of a folder, the weights are hashed.
+    kind : {"auto", "q16", "laion-nsfw", "aesthetic", "unsafe-diffusion"}, default="auto"
+        What it is; "auto" tells by the content.
+    embedding_norm : float, optional
+        For "unsafe-diffusion" alone, > 0; see `read_head`.
+
+    Returns
+    -------
+    Classifier
+        What was written.
+
+    Raises
+    ------
+    UsageError
+        If the destination has another ending, or `kind` or `embedding_norm` makes no sense.
+    UnsafeFileError
+        If the source holds more than plain arrays; nothing in it was run, and nothing was written.
+    ClassifierFileError
+        If the source cannot be read as such a head, or the destination cannot be written.
     """
     destination = Path(destination)
     if destination.suffix != ".safetensors":
         raise UsageError(f"`{destination}` is no name for a classifier", expected="a name that ends in .safetensors")
     name, identity = identify(model)
     sha256 = identity.weights_sha256 if identity else None
-    head = import_q16_prompts(source, encoder_name=name, encoder_weights_sha256=sha256)
+    head = read_head(source, kind=kind, encoder_name=name, encoder_weights_sha256=sha256, embedding_norm=embedding_norm)
     save_classifier(head, destination)
     return head
 
