@@ -301,7 +301,14 @@ def test_a_published_head_is_imported_for_the_encoder_that_is_named(published):
     facts = json.loads(
         published.succeed("import-head", "prompts.p", "other.safetensors", "--model", "ViT-B-32__openai", "--json")
     )
-    assert facts == {"file": "other.safetensors", "classes": 2, "embedding_dim": 128, "encoder": "ViT-B-32__openai"}
+    assert facts == {
+        "file": "other.safetensors",
+        "kind": "q16",
+        "classes": 2,
+        "layers": None,
+        "embedding_dim": 128,
+        "encoder": "ViT-B-32__openai",
+    }
     message = published.fail("score", "run", "-c", "other.safetensors")
     assert "the classifier was made for another encoder" in message
     assert "nothing was written" in message

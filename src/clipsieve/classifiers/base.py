@@ -15,6 +15,8 @@ from clipsieve.errors import UsageError
 
 __all__ = ["Classifier"]
 
+LARGEST_SCALE = 1e6  # CLIP's training stops at 100; beyond this, float32 logits would overflow
+
 
 class Classifier(ABC):
     """A map from embeddings to classes, of which at least one is unwanted and at least one is not.
@@ -116,7 +118,7 @@ class Classifier(ABC):
             raise UsageError("a classifier needs two or more distinct classes, each with one vector and one flag")
         if all(self.unwanted) or not any(self.unwanted):
             raise UsageError("a classifier needs a class that is unwanted and one that is not")
-        if not 0 <= self.threshold <= 1 or not 0 < self.logit_scale < np.inf:
-            raise UsageError("a threshold lies between 0 and 1, and a logit scale above 0")
+        if not 0 <= self.threshold <= 1 or not 0 < self.logit_scale <= LARGEST_SCALE:
+            raise UsageError("a threshold lies between 0 and 1, and a logit scale above 0 and up to 1e6")
         if self.remove_threshold is not None and not self.threshold <= self.remove_threshold <= 1:
             raise UsageError("the threshold for removal lies between the other threshold and 1")

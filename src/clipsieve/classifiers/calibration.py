@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 MAX_KNOTS = 10_000
+LEAST_SLOPE = 1e-3  # for margins scaled to at most 1
 
 
 class Calibration(ABC):
@@ -174,7 +175,7 @@ def fit_platt(margin: Float64[np.ndarray, "n"], labels: Int64[np.ndarray, "n"]) 
     Returns
     -------
     Platt
-        With a slope of at least 1e-3: a map that turned the order around would say that the classifier is wrong, not
+        With a slope of at least 0.001 over the largest margin: a map that turned the order around would say that the classifier is wrong, not
         uncalibrated.
     """
     n_unwanted, n_wanted = int(labels.sum()), int((labels == 0).sum())
@@ -183,9 +184,11 @@ def fit_platt(margin: Float64[np.ndarray, "n"], labels: Int64[np.ndarray, "n"]) 
     inputs = np.stack([margin / scale, np.ones_like(margin)], axis=1)
     fitted = _newton(inputs, target, np.array([0.0, np.log((n_unwanted + 1) / (n_wanted + 1))]))
     slope = fitted[0] / scale
-    if slope >= 1e-3:
+    least = LEAST_SLOPE / scale
+    if slope >= least:
         return Platt(float(slope), float(fitted[1]))
-    return Platt(1e-3, float(np.log((n_unwanted + 1) / (n_wanted + 1)) - 1e-3 * margin.mean()))
+    share = float(target.mean())  # the likeliest probability where the margins tell nothing
+    return Platt(least, float(np.log(share / (1 - share)) - least * margin.mean()))
 
 
 def _newton(

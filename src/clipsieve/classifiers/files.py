@@ -22,6 +22,7 @@ __all__ = ["describe_classifier", "load_classifier", "save_classifier"]
 
 FORMAT_VERSION = 2
 MAX_BYTES = 64 * 1024**2
+MAX_FACTS_BYTES = 16 * 1024**2
 KEY = "clipsieve"
 METHODS: dict[str, type[Classifier]] = {kind.method: kind for kind in (LinearProbe, Network, SoftPrompts, ZeroShot)}
 FACTS: dict[str, tuple[type, ...]] = {
@@ -74,6 +75,15 @@ def save_classifier(classifier: Classifier, path: str | Path) -> None:
     facts = {**describe_classifier(classifier), "clipsieve_version": __version__}
     # safetensors writes the memory as it lies
     arrays = {name: np.ascontiguousarray(values) for name, values in classifier.arrays().items()}
+    if (
+        sum(values.nbytes for values in arrays.values()) > MAX_BYTES - MAX_FACTS_BYTES
+        or len(json.dumps(facts)) > MAX_FACTS_BYTES
+    ):
+        raise ClassifierFileError(
+            f"the classifier is too large for the file `{path}`",
+            expected=f"at most {MAX_BYTES:,} bytes, {MAX_FACTS_BYTES:,} of them words",
+            state="nothing was written",
+        )
     content = save(arrays, metadata={KEY: json.dumps(facts, sort_keys=True)})
     temporary = path.with_name(f".{path.name}.tmp")
     try:

@@ -62,6 +62,19 @@ def fit_soft_prompts(
     array of shape (b, k, d + 1)
         Unit-norm rows; behind each, the number that was added to the logits of its class, 0 where nothing is shifted.
     """
+    basis = _span(prompts, embeddings)
+    if basis is not None:
+        inside = fit_soft_prompts(
+            prompts.astype(embeddings.dtype) @ basis,
+            embeddings @ basis,
+            targets,
+            weights,
+            strengths,
+            logit_scale=logit_scale,
+            shifted=shifted,
+            tolerance=tolerance,
+        )
+        return np.concatenate([inside[:, :, :-1] @ basis.T, inside[:, :, -1:]], axis=2)
     dtype, (k, d) = embeddings.dtype, prompts.shape
     found, shifts = np.tile(prompts.astype(dtype), (len(weights), 1, 1)), np.zeros((len(weights), k, 1), dtype)
     free = np.flatnonzero(np.isfinite(strengths) & (weights.sum(axis=1) > 0))
@@ -74,6 +87,18 @@ def fit_soft_prompts(
             shifts[free] = fitted[:, -1, None, None] * shifted[:, None]
     unit = found / np.linalg.norm(found, axis=2, keepdims=True)
     return np.concatenate([unit, shifts], axis=2)
+
+
+def _span(prompts: Float[np.ndarray, "k d"], embeddings: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "d r"] | None:
+    """Return an orthonormal basis of prompts and images where they are far fewer than dimensions, else None.
+
+    Neither loss nor penalty has a gradient that leads out of their span; what little lies inside is quicker to search.
+    """
+    n_rows, d = len(prompts) + len(embeddings), prompts.shape[1]
+    if 2 * n_rows > d:
+        return None
+    rows = np.concatenate([prompts.astype(embeddings.dtype), embeddings])
+    return np.asarray(np.linalg.qr(rows.T)[0])
 
 
 def soft_prompt_objective(
@@ -104,7 +129,10 @@ def soft_prompt_objective(
         rows = at[:, :-1].reshape(-1, k, d)
         norms = np.linalg.norm(rows, axis=2, keepdims=True)
         unit = rows / norms
-        logits = (scale * (unit.reshape(-1, d) @ embeddings.T)).reshape(len(rows), k, -1)
+        # A softmax does not change when all logits of an image fall by that of its first class: one product less.
+        logits = np.zeros((len(rows), k, len(embeddings)), dtype=at.dtype)
+        relative = (unit[:, 1:] - unit[:, :1]).reshape(-1, d)
+        logits[:, 1:] = scale * (relative @ embeddings.T).reshape(len(rows), k - 1, -1)
         logits[:, moved] += at[:, -1, None, None]
         loss, slope = cross_entropy(logits, allowed)
         weight = weights[which]
@@ -112,8 +140,10 @@ def soft_prompt_objective(
         value = (weight * loss).sum(axis=1) + penalty[which] / 2 * (away**2).sum(axis=(1, 2))
         slope *= weight[:, None, :]
         shift = slope[:, moved].sum(axis=(1, 2))
-        gradient = scale * (slope.reshape(-1, slope.shape[2]) @ embeddings).reshape(rows.shape)
-        gradient += penalty[which, None, None] * away
+        gradient = penalty[which, None, None] * away
+        pulls = scale * (slope[:, 1:].reshape(-1, slope.shape[2]) @ embeddings).reshape(len(rows), k - 1, d)
+        gradient[:, 1:] += pulls
+        gradient[:, 0] -= pulls.sum(axis=1)  # the slopes of an image add up to 0
         gradient -= (gradient * unit).sum(axis=2, keepdims=True) * unit
         gradient /= norms
         per_image = total[which]

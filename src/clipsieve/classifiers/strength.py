@@ -38,7 +38,7 @@ class Family(ABC):
     def fit_all(self, strength: float) -> Float[np.ndarray, "..."]:
         """Return the parameters of one model of all images, to the last digits that matter."""
         n = len(self.targets)
-        return np.asarray(self.fit(np.ones((1, n)), np.array([strength]), tolerance=1e-7)[0])
+        return np.asarray(self.fit(np.ones((1, n)), np.array([strength]), tolerance=1e-6)[0])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
