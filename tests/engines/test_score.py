@@ -1,14 +1,16 @@
 """From stored embeddings to stored probabilities, without the images."""
 
+import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from clipsieve.classifiers import Classifier, build_zero_shot, builtin_prompt_set
-from clipsieve.engines import LocalEngine, ScanOptions, scan, score
+from clipsieve.classifiers import Classifier, Platt, build_zero_shot, builtin_prompt_set
+from clipsieve.engines import LocalEngine, ScanOptions, ScoreCalibration, scan, score
 from clipsieve.errors import EncoderMismatchError, RunCorruptError, RunNotFoundError, UsageError
 from clipsieve.sources import FolderSource
 from clipsieve.store import Run, to_float32
@@ -63,6 +65,34 @@ def test_scores_are_those_of_the_classifier(run):
     expected = made.predict_proba(stored)[:, 1]
     found = [value for _, value in scores(run) if value is not None]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_what_scored_is_written_down_beside_the_scores(run):
+    made = replace(classifier(TinyEncoder()), calibration=Platt(0.5, 0.1), threshold=0.4, remove_threshold=0.6)
+    report = score(run, made, name="words")
+    facts = run.score_facts("words")
+    values = [np.float32(value) for _, value in scores(run) if value is not None]
+    assert report.n_flagged == facts["n_flagged"] == sum(value >= np.float32(0.4) for value in values)
+    assert report.n_remove == facts["n_remove"] == sum(value >= np.float32(0.6) for value in values)
+    assert (report.remove_threshold, facts["remove_threshold"]) == (0.6, 0.6)
+    assert report.calibration == ScoreCalibration("platt", None)
+    assert facts["calibration"] == {"method": "platt", "slope": 0.5, "intercept": 0.1}
+    assert run.history()[-1]["calibration"] == {"method": "platt", "n_images": None}
+
+
+def test_the_hash_of_the_arrays_is_as_specified_and_tells_classifiers_apart(run):
+    made = classifier(TinyEncoder())
+    score(run, made, name="words")
+    line = f"class_embeddings <f4 {made.class_embeddings.shape}\n".encode()
+    expected = hashlib.sha256(line + made.class_embeddings.tobytes()).hexdigest()
+    assert run.score_facts("words")["arrays_sha256"] == expected
+    score(run, replace(made, class_embeddings=made.class_embeddings[::-1].copy(), threshold=0.1), name="other")
+    assert run.score_facts("other")["arrays_sha256"] != expected
+
+
+def test_without_a_second_threshold_nothing_is_removed(run):
+    report = score(run, classifier(TinyEncoder()), name="words")
+    assert (report.n_remove, report.remove_threshold, report.calibration) == (0, None, None)
 
 
 def test_no_image_is_opened(run, tmp_path):

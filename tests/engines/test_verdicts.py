@@ -19,7 +19,7 @@ TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
         (b"image_id,verdict\na,1\n", "lacks the columns `stratum`, `stratum_size`, `flagged`"),
         (",".join(COLUMNS).encode() + b"\na,b,1\n", "line 2: the number of values"),
         (",".join(COLUMNS).encode() + b"\na,b,1,1,no,1,1\n", "line 2: the number of values"),
-        (",".join(COLUMNS).encode() + b"\n" + b"a" * 200_000, "is no CSV file"),
+        (",".join(COLUMNS).encode() + b"\n" + b"a" * 200_000, "is no CSV file|the number of values"),
         (b"\xff\xfe\x00", "no text in UTF-8"),
         (b"PK\x03\x04\x00\xff", "no text in UTF-8"),
     ],

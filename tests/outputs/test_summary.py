@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 from scipy.stats import binomtest
 
+from clipsieve.engines import ScoreCalibration
 from clipsieve.errors import RunCorruptError, RunNotFoundError, UsageError
 from clipsieve.outputs import summarize
 from clipsieve.outputs.summary import wilson_lower_bound
@@ -76,11 +77,40 @@ def test_images_without_a_label_count_and_make_no_class(make_run):
     assert summary.classes == ()
 
 
+def test_images_to_be_removed_are_counted_among_the_flagged(make_run):
+    run = make_run([("a", 0.95), ("a", 0.9), ("b", 0.6), ("b", 0.1), ("b", FailureCode.TRUNCATED)])
+    assert (summarize(run).remove_threshold, summarize(run).n_remove) == (None, 0)
+    run.write_score_facts("words", {"threshold": 0.5, "remove_threshold": 0.8})
+    summary = summarize(run)
+    assert (summary.remove_threshold, summary.n_flagged, summary.n_remove) == (0.8, 3, 2)
+
+
+@pytest.mark.parametrize("threshold", [0.9, 0.3, 0.1])
+def test_a_probability_that_is_the_threshold_is_flagged_as_scoring_does(make_run, threshold):
+    """None of these is a float32 number; the probability beside it is stored as one."""
+    run = make_run([("a", threshold), ("a", 0.05)])
+    run.write_score_facts("words", {"threshold": threshold, "remove_threshold": threshold})
+    summary = summarize(run)
+    assert (summary.n_flagged, summary.n_remove, summary.classes[0].n_flagged) == (1, 1, 1)
+
+
+def test_calibration_is_told_where_it_is_known(make_run):
+    run = make_run([("a", 0.9)])
+    assert summarize(run).calibration is None
+    platt = {"method": "platt", "slope": 1.0, "intercept": 0.0}
+    run.write_score_facts("words", {"threshold": 0.5, "calibration": platt})
+    assert summarize(run).calibration == ScoreCalibration("platt", None)
+    provenance = {"calibration": {"method": "platt", "n_images": 82}}
+    run.write_score_facts("words", {"threshold": 0.5, "calibration": platt, "provenance": provenance})
+    assert summarize(run).calibration == ScoreCalibration("platt", 82)
+
+
 def test_without_scores_there_is_nothing_flagged(make_run):
     run = make_run([("a", 0.9)])
     run.drop_score_facts("words")
     summary = summarize(run)
     assert (summary.classifier, summary.threshold, summary.n_flagged, summary.classes) == (None, None, None, ())
+    assert (summary.remove_threshold, summary.n_remove, summary.calibration, summary.promises) == (None, None, None, ())
 
 
 def test_of_several_scores_one_must_be_named(make_run):

@@ -175,8 +175,8 @@ def fit_platt(margin: Float64[np.ndarray, "n"], labels: Int64[np.ndarray, "n"]) 
     Returns
     -------
     Platt
-        With a slope of at least 0.001 over the largest margin: a map that turned the order around would say that the classifier is wrong, not
-        uncalibrated.
+        With a slope of at least 0.001 over the largest margin: a map that turned the order around would say that the classifier
+        is wrong, not uncalibrated.
     """
     n_unwanted, n_wanted = int(labels.sum()), int((labels == 0).sum())
     target = np.where(labels == 1, (n_unwanted + 1) / (n_unwanted + 2), 1 / (n_wanted + 2))

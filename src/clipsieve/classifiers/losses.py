@@ -26,16 +26,20 @@ def cross_entropy(
     """
     if logits.shape[1] == 2 and (allowed[0] != allowed[1]).all():
         return _two_classes(logits, allowed[1])
-    p, log_total = _softmax(logits)
-    q, log_allowed = _softmax(np.where(allowed, logits, -np.inf))
-    return log_total - log_allowed, p - q
+    p, highest, total = _softmax(logits)
+    q, highest_allowed, total_allowed = _softmax(np.where(allowed, logits, -np.inf))
+    loss = (highest - highest_allowed) + np.log(total / total_allowed)  # large logits cancel before they round
+    return loss, p - q
 
 
-def _softmax(logits: Float[np.ndarray, "b k n"]) -> tuple[Float[np.ndarray, "b k n"], Float[np.ndarray, "b n"]]:
+def _softmax(
+    logits: Float[np.ndarray, "b k n"],
+) -> tuple[Float[np.ndarray, "b k n"], Float[np.ndarray, "b n"], Float[np.ndarray, "b n"]]:
+    """Return shares, the highest logit, and the sum of the exponentials of what the logits lie below it."""
     highest = logits.max(axis=1)
     exponents = np.exp(logits - highest[:, None])
     total = exponents.sum(axis=1)
-    return exponents / total[:, None], highest + np.log(total)
+    return exponents / total[:, None], highest, total
 
 
 def _two_classes(

@@ -108,7 +108,7 @@ class SoftPromptMethod(Method):
         self, prior: ZeroShot, embeddings: Float32[np.ndarray, "n d"], targets: Bool[np.ndarray, "n k"]
     ) -> Classifier:
         """Train; with no images the result has the prior's vectors. See `Method.fit`."""
-        check_training(prior, embeddings, targets)
+        embeddings, targets = check_training(prior, embeddings, targets)
         if self.optimizer == "sgd":
             return self._trained(prior, embeddings, targets)
         return self._fitted(prior, embeddings, targets)
@@ -164,8 +164,8 @@ class ProbeMethod(Method):
     def fit(
         self, prior: ZeroShot, embeddings: Float32[np.ndarray, "n d"], targets: Bool[np.ndarray, "n k"]
     ) -> Classifier:
-        """Fit; every class of the prior needs an image. See `Method.fit`."""
-        check_training(prior, embeddings, targets)
+        """Fit; both labels need an image. See `Method.fit`."""
+        embeddings, targets = check_training(prior, embeddings, targets)
         self._check_labels(prior, targets)
         family = ProbeFamily(embeddings, targets)
         tried = np.array(PROBE_STRENGTHS if self.strength is None else [self.strength])
@@ -190,8 +190,11 @@ class ProbeMethod(Method):
             )
 
 
-def check_training(prior: ZeroShot, embeddings: np.ndarray, targets: np.ndarray) -> None:
-    """Refuse embeddings that are not the prior's, and targets that name no class, or both wanted and unwanted ones."""
+def check_training(prior: ZeroShot, embeddings: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return embeddings and targets in an order that is theirs alone, so that folds and batches do not depend on how they came.
+
+    Refuses embeddings that are not the prior's, and targets that name no class, or both wanted and unwanted ones.
+    """
     check_unit_norm(embeddings, prior.embedding_dim, what="embeddings of the rated images")
     unwanted = np.array(prior.unwanted)
     if targets.shape != (len(embeddings), len(unwanted)):
@@ -203,6 +206,8 @@ def check_training(prior: ZeroShot, embeddings: np.ndarray, targets: np.ndarray)
         raise UsageError(
             f"the target of image {int(np.flatnonzero(both)[0])} allows no class, or both wanted and unwanted"
         )
+    order = sorted(range(len(embeddings)), key=lambda image: embeddings[image].tobytes() + targets[image].tobytes())
+    return embeddings[order], targets[order]
 
 
 def _like(prior: ZeroShot) -> dict[str, Any]:

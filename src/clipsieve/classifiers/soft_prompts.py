@@ -17,11 +17,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
+from clipsieve.classifiers.calibration import sigmoid
 from clipsieve.classifiers.lbfgs import Objective, minimize
 from clipsieve.classifiers.losses import cross_entropy
 from clipsieve.classifiers.strength import Family
 
 __all__ = ["PromptFamily", "fit_soft_prompts", "soft_prompt_objective"]
+
+MOST_STEPS = 50  # of halving a bracket, until 1e-6 of it is left and more
 
 
 def fit_soft_prompts(
@@ -60,33 +63,66 @@ def fit_soft_prompts(
     Returns
     -------
     array of shape (b, k, d + 1)
-        Unit-norm rows; behind each, the number that was added to the logits of its class, 0 where nothing is shifted.
+        Unit-norm rows, or the very prompts where the strength is endless or no image counts; behind each, the number that was
+        added to the logits of its class, 0 where nothing is shifted.
     """
-    basis = _span(prompts, embeddings)
-    if basis is not None:
-        inside = fit_soft_prompts(
-            prompts.astype(embeddings.dtype) @ basis,
-            embeddings @ basis,
-            targets,
-            weights,
-            strengths,
-            logit_scale=logit_scale,
-            shifted=shifted,
-            tolerance=tolerance,
-        )
-        return np.concatenate([inside[:, :, :-1] @ basis.T, inside[:, :, -1:]], axis=2)
     dtype, (k, d) = embeddings.dtype, prompts.shape
-    found, shifts = np.tile(prompts.astype(dtype), (len(weights), 1, 1)), np.zeros((len(weights), k, 1), dtype)
+    prior = prompts.astype(dtype)
+    found = np.concatenate([np.tile(prior, (len(weights), 1, 1)), np.zeros((len(weights), k, 1), dtype)], axis=2)
     free = np.flatnonzero(np.isfinite(strengths) & (weights.sum(axis=1) > 0))
     if free.size:
-        settings = prompts.astype(dtype), embeddings, targets, weights[free].astype(dtype), strengths[free], logit_scale
-        start = np.concatenate([found[free].reshape(-1, k * d), np.zeros((len(free), 1), dtype)], axis=1)
-        fitted = minimize(soft_prompt_objective(*settings, shifted), start, tolerance=tolerance)
-        found[free] = fitted[:, :-1].reshape(-1, k, d)
+        basis = _span(prior, embeddings)
+        inside, images = (prior, embeddings) if basis is None else (prior @ basis, embeddings @ basis)
+        settings = inside, images, targets, weights[free].astype(dtype), strengths[free], logit_scale, shifted
+        start = np.tile(np.append(inside.reshape(-1), dtype.type(0)), (len(free), 1))
         if shifted is not None:
-            shifts[free] = fitted[:, -1, None, None] * shifted[:, None]
-    unit = found / np.linalg.norm(found, axis=2, keepdims=True)
-    return np.concatenate([unit, shifts], axis=2)
+            logits = np.asarray(logit_scale * (inside @ images.T), dtype)
+            start[:, -1] = _best_shift(logits[None], targets, weights[free], shifted) / logit_scale
+        fitted = minimize(soft_prompt_objective(*settings), start, tolerance=tolerance)
+        rows = fitted[:, :-1].reshape(len(free), k, -1)
+        rows /= np.linalg.norm(rows, axis=2, keepdims=True)
+        if shifted is not None:
+            logits = logit_scale * (rows.reshape(-1, rows.shape[2]) @ images.T).reshape(len(free), k, -1)
+            found[free, :, d] = _best_shift(logits, targets, weights[free], shifted)[:, None] * shifted
+        found[free, :, :d] = rows if basis is None else rows @ basis.T
+    return found
+
+
+def _best_shift(
+    logits: Float[np.ndarray, "c k n"],
+    targets: Bool[np.ndarray, "n k"],
+    weights: Float[np.ndarray, "b n"],
+    shifted: Bool[np.ndarray, "k"],
+) -> Float64[np.ndarray, "b"]:
+    """Return the number that, added to the logits of the shifted classes, gives the lowest loss; c is 1 or b.
+
+    A search that stops early leaves it near where it began, since the vectors make up for it; the calibration takes it over,
+    and needs it to mean the same in every fold.
+    """
+    of_both = [np.logaddexp.reduce(logits[:, flags], axis=1) for flags in (shifted, ~shifted)]
+    weights = weights / weights.sum(axis=1, keepdims=True)
+    share = (weights * (targets & shifted).any(axis=1)).sum(axis=1, dtype=np.float64)
+    return _solve((of_both[0] - of_both[1]).astype(np.float64), weights, share.clip(1e-3, 1 - 1e-3))
+
+
+def _solve(
+    margin: Float64[np.ndarray, "c n"], weights: Float[np.ndarray, "b n"], share: Float64[np.ndarray, "b"]
+) -> Float64[np.ndarray, "b"]:
+    """Return the shift at which the mean of sigmoid(margin + shift) is the share: Newton's method, bisection where it fails."""
+    odds = np.log(share / (1 - share))
+    low, high = odds - margin.max(axis=1), odds - margin.min(axis=1)
+    shift = odds - margin.mean(axis=1)
+    for _ in range(MOST_STEPS):
+        p = sigmoid(margin + shift[:, None])
+        excess = (weights * p).sum(axis=1) - share
+        slope = (weights * p * (1 - p)).sum(axis=1)
+        low, high = np.where(excess < 0, shift, low), np.where(excess > 0, shift, high)
+        tried = shift - excess / np.maximum(slope, 1e-12)
+        moved = np.where((tried > low) & (tried < high), tried, (low + high) / 2)
+        is_found, shift = np.abs(moved - shift) < 1e-6, moved
+        if is_found.all():
+            break
+    return shift
 
 
 def _span(prompts: Float[np.ndarray, "k d"], embeddings: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "d r"] | None:
@@ -97,8 +133,7 @@ def _span(prompts: Float[np.ndarray, "k d"], embeddings: Float[np.ndarray, "n d"
     n_rows, d = len(prompts) + len(embeddings), prompts.shape[1]
     if 2 * n_rows > d:
         return None
-    rows = np.concatenate([prompts.astype(embeddings.dtype), embeddings])
-    return np.asarray(np.linalg.qr(rows.T)[0])
+    return np.asarray(np.linalg.qr(np.concatenate([prompts, embeddings]).T)[0])
 
 
 def soft_prompt_objective(
@@ -112,7 +147,7 @@ def soft_prompt_objective(
 ) -> Objective:
     """Return value and gradient of the penalized cross-entropy, per image.
 
-    Parameters of a problem are the k unnormalized class vectors and, last, the number that is added to the logits of the shifted
+    Parameters of a problem are the k unnormalized class vectors and, last, the number that is added to the cosines of the shifted
     classes; see `fit_soft_prompts` for the rest. With u = w / |w|, z = s x . u, p = softmax(z) and q = p over the allowed
     classes alone, the gradient in z is p - q, and the gradient in w is that in u less its part along u, divided by |w|.
     """
@@ -133,13 +168,13 @@ def soft_prompt_objective(
         logits = np.zeros((len(rows), k, len(embeddings)), dtype=at.dtype)
         relative = (unit[:, 1:] - unit[:, :1]).reshape(-1, d)
         logits[:, 1:] = scale * (relative @ embeddings.T).reshape(len(rows), k - 1, -1)
-        logits[:, moved] += at[:, -1, None, None]
+        logits[:, moved] += scale * at[:, -1, None, None]
         loss, slope = cross_entropy(logits, allowed)
         weight = weights[which]
         away = unit - prompts
         value = (weight * loss).sum(axis=1) + penalty[which] / 2 * (away**2).sum(axis=(1, 2))
         slope *= weight[:, None, :]
-        shift = slope[:, moved].sum(axis=(1, 2))
+        shift = scale * slope[:, moved].sum(axis=(1, 2))
         gradient = penalty[which, None, None] * away
         pulls = scale * (slope[:, 1:].reshape(-1, slope.shape[2]) @ embeddings).reshape(len(rows), k - 1, d)
         gradient[:, 1:] += pulls

@@ -103,7 +103,8 @@ def choose_strength(
     if not has_enough(targets, unwanted):
         return None
     labels = (targets & unwanted).any(axis=1).astype(np.int64)
-    groups = np.unique(targets, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    by_label = np.column_stack([labels == 0, targets])  # a label's images are dealt in one go and reach every fold
+    groups = np.unique(by_label, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
     n_folds = min(N_FOLDS, int(np.bincount(labels).min()))
     rng, draws = np.random.default_rng(seed), range(N_DRAWS if len(labels) < FEW else 1)
     logits = np.mean([_held_out(family, groups, n_folds, strengths, rng) for _ in draws], axis=0)

@@ -13,7 +13,7 @@ from clipsieve.cli.progress import ProgressBar
 from clipsieve.errors import UsageError
 
 if TYPE_CHECKING:
-    from clipsieve.engines import Evaluation
+    from clipsieve.engines import Evaluation, JoinReport
 
 __all__ = ["command"]
 
@@ -91,12 +91,20 @@ def command(
     """
     if (predictions is None) == (not runs):
         raise click.UsageError("give RUNs with `--ratings`, or `--predictions` alone")
+    if output is not None and output.exists() and not output.is_dir():
+        raise UsageError(f"`{output}` is a file", expected="a folder", state="nothing was written")
     if predictions is not None:
+        if methods or classifiers:
+            raise click.UsageError("`--method` and `--classifier` need a RUN")
         found = _evaluate_file(predictions, given)
     else:
         chosen = methods or (() if classifiers else DEFAULT_METHODS)
         found = _evaluate_runs(runs, chosen, classifiers, given, quiet=quiet)
-    written = _write(found, output) if output is not None else []
+    written = []
+    if output is not None:
+        from clipsieve.outputs.evaluation_files import write_evaluation
+
+        written = write_evaluation(found, output)
     if as_json:
         render.emit_json(found.to_json())
         return
@@ -145,15 +153,9 @@ def _evaluate_runs(
     )
     ratings = load_ratings(**{name: given[name] for name in RATING_OPTIONS}, split_column=split_column)
     opened = [Run.open(path) for path in runs]
+
+    def on_join(run: Run, report: JoinReport) -> None:
+        show_join(report, of=run.path if len(runs) > 1 else None)
+
     with ProgressBar("evaluating", quiet=quiet) as progress:
-        return evaluate_runs(
-            opened, ratings, chosen, on_join=lambda _run, report: show_join(report), on_fit=progress.update
-        )
-
-
-def _write(found: Evaluation, output: Path) -> list[Path]:
-    from clipsieve.outputs.evaluation_files import write_evaluation
-
-    if output.exists() and not output.is_dir():
-        raise UsageError(f"`{output}` is a file", expected="a folder", state="nothing was written")
-    return write_evaluation(found, output)
+        return evaluate_runs(opened, ratings, chosen, on_join=on_join, on_fit=progress.update)

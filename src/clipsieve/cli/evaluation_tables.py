@@ -184,14 +184,18 @@ def _show_comparisons(comparisons: list[NamedComparison]) -> None:
         table.append(
             (
                 f"{_short(one.second)} - {_short(one.first)}",
-                f"{-metric.difference:+.3f}",
-                f"{-metric.high:+.3f} to {-metric.low:+.3f}",
+                _signed(-metric.difference),
+                f"{_signed(-metric.high)} to {_signed(-metric.low)}",
                 _p(metric.t_p_value),
                 _p(one.comparison.mcnemar.p_value),
             )
         )
     render.print_text()
     render.print_table(columns, table)
+
+
+def _signed(value: float) -> str:
+    return f"{round(value, 3) + 0.0:+.3f}"  # no minus before zero
 
 
 def _p(value: float) -> str:

@@ -58,7 +58,7 @@ CAVEATS = {
 def command(
     source: Path, destination: Path, model: str, kind: str, embedding_norm: float | None, *, as_json: bool
 ) -> None:
-    r"""Turn a published head into a classifier file.
+    """Turn a published head into a classifier file.
 
     \b
     FILE, as its authors published it, is one of
@@ -69,7 +69,7 @@ def command(
 
     None of it is run: pickles are read by a reader that can build nothing but arrays of numbers, and anything else in
     them is refused. OUT is a .safetensors file for `clipsieve score -c`.
-    """  # noqa: D301 - click's own mark for lines that stay as they are
+    """  # noqa: D301 - click reads the character itself
     from clipsieve.engines import import_head
 
     head = import_head(source, destination, model=model, kind=kind, embedding_norm=embedding_norm)

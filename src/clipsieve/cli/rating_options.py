@@ -47,14 +47,20 @@ def load_ratings(
     )
 
 
-def show_join(report: JoinReport) -> None:
-    """Say on stderr what became of the rated names: counts, and a few of those that no embedding was found for."""
+def show_join(report: JoinReport, *, of: Path | None = None) -> None:
+    """Say on stderr what became of the rated names: counts, and a few of those that no embedding was found for.
+
+    `of` is the run, where there are several.
+    """
     ways = ", ".join(f"{n:,} by {way}" for way, n in report.matched_by.items() if n)
-    render.print_note(f"matched {report.n_matched:,} of {render.count(report.n_rated, 'rated image')} ({ways})")
-    _warn("are not in the run", len(report.unmatched), report.unmatched)
+    where = f" in `{of}`" if of is not None else ""
+    render.print_note(f"matched {report.n_matched:,} of {render.count(report.n_rated, 'rated image')}{where} ({ways})")
+    _warn("not in the run", len(report.unmatched), report.unmatched)
     candidates = (f"{name} ({', '.join(ids)})" for name, ids in report.ambiguous)
-    _warn("fit several images", len(report.ambiguous), candidates)
-    _warn("could not be read", len(report.failed), (f"{name} ({code})" for name, code in report.failed))
+    _warn("that may be one of several images", len(report.ambiguous), candidates)
+    _warn(
+        "of an image that could not be read", len(report.failed), (f"{name} ({code})" for name, code in report.failed)
+    )
 
 
 def _warn(what: str, n: int, names: object) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from clipsieve.cli import options, render
 from clipsieve.cli.command import Command
 from clipsieve.cli.progress import ProgressBar
+from clipsieve.cli.promise_words import calibration_words, threshold_words
+
+if TYPE_CHECKING:
+    from clipsieve.engines import ScoreReport
 
 __all__ = ["command"]
 
@@ -56,8 +61,17 @@ def command(run: Path, classifier: str, name: str | None, model: str | None, *, 
             for row, scored in zip(images.to_pylist(), scores.to_pylist(), strict=True):
                 render.emit_json(row | scored, lines=True)
         return
-    share = render.percent(report.n_flagged / max(report.n_scored, 1))
+    _show(report)
+
+
+def _show(report: ScoreReport) -> None:
+    scored = max(report.n_scored, 1)
     render.print_text(
         f"scored {render.count(report.n_scored, 'image')} with `{report.name}` in {render.seconds(report.elapsed_s)}: "
-        f"{report.n_flagged:,} ({share}) at or above {report.threshold:g}"
+        f"{report.n_flagged:,} ({render.percent(report.n_flagged / scored)}) at or above {threshold_words(report.threshold)}"
     )
+    if report.remove_threshold is not None:
+        share = render.percent(report.n_remove / scored)
+        rule = f"at or above {threshold_words(report.remove_threshold)}"
+        render.print_text(f"of these, {report.n_remove:,} ({share}) {rule} are to be removed")
+    render.print_text(f"probabilities are {calibration_words(report.calibration)}")

@@ -10,6 +10,7 @@ import click
 
 from clipsieve.cli import options, render
 from clipsieve.cli.command import Command
+from clipsieve.cli.promise_words import calibration_words, promise_lines, threshold_words
 from clipsieve.outputs import Summary, summarize
 
 __all__ = ["command"]
@@ -38,7 +39,8 @@ def command(run: Path, name: str | None, top: int, *, as_json: bool) -> None:
 
     summary = summarize(Run.open(run), name)
     if as_json:
-        render.emit_json(asdict(summary) | {"failures": dict(summary.failures)})
+        promises = [promise.to_json() for promise in summary.promises]
+        render.emit_json(asdict(summary) | {"failures": dict(summary.failures), "promises": promises})
         return
     for line in _facts(summary):
         render.print_text(line)
@@ -63,10 +65,25 @@ def _facts(summary: Summary) -> list[str]:
     if summary.n_ignored:
         lines.append(f"ignored   {render.count(summary.n_ignored, 'other file')}")
     if summary.n_flagged is not None:
-        share = render.percent(summary.n_flagged / max(summary.n_scanned, 1))
-        rule = f"probability of unwanted >= {summary.threshold:g}"
-        lines.append(f"flagged   {summary.n_flagged:,} ({share}) by `{summary.classifier}`: {rule}")
+        lines += _decisions(summary, summary.n_flagged, summary.threshold or 0.0)
     return lines
+
+
+def _decisions(summary: Summary, n_flagged: int, threshold: float) -> list[str]:
+    def share(n: int) -> str:
+        return f"{n:,} ({render.percent(n / max(summary.n_scanned, 1))})"
+
+    rule = f"probability of unwanted >= {threshold_words(threshold)}"
+    lines = [f"flagged   {share(n_flagged)} by `{summary.classifier}`: {rule}"]
+    if summary.remove_threshold is not None and summary.n_remove is not None:
+        at = threshold_words(summary.remove_threshold)
+        lines.append(
+            f"          review {share(n_flagged - summary.n_remove)}, remove {share(summary.n_remove)}: >= {at}"
+        )
+    lines.append(f"          probabilities are {calibration_words(summary.calibration)}")
+    points = [promise.point for promise in summary.promises]
+    promised = promise_lines(points, threshold, summary.remove_threshold)
+    return lines + [f"{'' if i else 'promised':10}{line}" for i, line in enumerate(promised)]
 
 
 def _reasons(summary: Summary) -> str:

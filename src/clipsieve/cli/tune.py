@@ -92,8 +92,7 @@ def command(
     from clipsieve.engines import tune
     from clipsieve.store import Run
 
-    if output.suffix != ".safetensors":
-        raise UsageError(f"`{output}` is no name for a classifier", expected="a name that ends in .safetensors")
+    _check_output(output)
     chosen = _method(method, optimizer=optimizer, strength=strength, seed=seed)
     ratings = load_ratings(**rating_options)
     share = parse_share(hold_out)
@@ -106,12 +105,24 @@ def command(
     render.emit_json(_facts(report, output)) if as_json else _show(report, run, output)
 
 
+def _check_output(output: Path) -> None:
+    """Refuse what cannot be written before any work is done."""
+    if output.suffix != ".safetensors":
+        raise UsageError(f"`{output}` is no name for a classifier", expected="a name that ends in .safetensors")
+    if output.is_dir() or not output.parent.is_dir():
+        found = "a folder of that name" if output.is_dir() else f"no folder `{output.parent}`"
+        raise UsageError(f"cannot write `{output}`", found=found, state="nothing was written")
+
+
 def _method(name: str, *, optimizer: str, strength: float | None, seed: int) -> Any:  # noqa: ANN401 - a Method
     from clipsieve.engines import ContextMethod, build_method
 
+    if optimizer == "sgd" and name != "soft-prompts":
+        raise UsageError(f"`--optimizer` does not belong to `--method {name}`")
+    if strength is not None and (name == "context" or optimizer == "sgd"):
+        words = "--method context" if name == "context" else "--optimizer sgd"
+        raise UsageError(f"`--strength` does not belong to `{words}`")
     if name == "context":
-        if strength is not None:
-            raise UsageError("`--strength` does not belong to `--method context`")
         return ContextMethod(seed=seed)
     if name == "linear-probe":
         return build_method(name, strength=strength, seed=seed)

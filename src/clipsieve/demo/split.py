@@ -42,7 +42,7 @@ def is_reserved(members: tuple[int, ...], style: str) -> bool:
 def tuning_part(members: tuple[int, ...], style: str) -> str:
     """Return which part of a data set a picture belongs to, for tuning a classifier on some pictures and testing it on others.
 
-    A fifth of the pictograms are "unseen": no picture for tuning shows one. Of the compositions without any, a quarter is for
+    A fifth of the pictograms are unseen: no picture for tuning shows one. Of the compositions without any, a quarter is for
     testing; as in `is_reserved`, pictograms together are one composition in whatever style, and one alone is one in each style.
 
     Parameters
@@ -54,13 +54,14 @@ def tuning_part(members: tuple[int, ...], style: str) -> str:
 
     Returns
     -------
-    {"train", "test", "unseen", "partly-unseen"}
-        "unseen" if all pictograms are, "partly-unseen" if some are; "test" and "train" divide the rest.
+    {"train", "test", "unseen"}
+        "unseen" if all its pictograms are; "test" if some are, or if it is for testing; else "train".
     """
     table = load_pictograms()
     codes = sorted(table[i].code_point for i in members)
     unseen = [_hashed_share(f"unseen:{code}") < _UNSEEN_SHARE for code in codes]
-    if any(unseen):
-        return "unseen" if all(unseen) else "partly-unseen"
+    if all(unseen):
+        return "unseen"
     composition = f"{style}:{codes[0]}" if len(codes) == 1 else "+".join(codes)
-    return "test" if _hashed_share(f"test:{composition}") < _TEST_SHARE else "train"
+    is_tested = any(unseen) or _hashed_share(f"test:{composition}") < _TEST_SHARE
+    return "test" if is_tested else "train"

@@ -17,6 +17,8 @@ from clipsieve.engines.rated_images import JoinReport, RatedImages, join_ratings
 from clipsieve.engines.rating_files import Ratings, read_ratings
 from clipsieve.engines.scan import ScanReport, scan
 from clipsieve.engines.score import ScoreReport, score
+from clipsieve.engines.score_facts import Promise, ScoreCalibration, ScoreFacts, read_score_facts
+from clipsieve.engines.threshold import ThresholdReport, set_threshold
 from clipsieve.engines.tune import TuneReport, load_prior, tune
 from clipsieve.images import BlockList, DecodeLimits, load_block_list
 
@@ -38,13 +40,17 @@ __all__ = [
     "NamedComparison",
     "PrevalencePlan",
     "PrevalenceReport",
+    "Promise",
     "Protocol",
     "RatedImages",
     "Ratings",
     "Redo",
     "ScanOptions",
     "ScanReport",
+    "ScoreCalibration",
+    "ScoreFacts",
     "ScoreReport",
+    "ThresholdReport",
     "TuneReport",
     "adopt_embeddings",
     "build_evaluation",
@@ -61,8 +67,10 @@ __all__ = [
     "parse_fractions",
     "plan_prevalence",
     "read_ratings",
+    "read_score_facts",
     "scan",
     "score",
+    "set_threshold",
     "tune",
     "write_plan",
 ]

@@ -113,6 +113,8 @@ class MethodResult:
         One for each split.
     numbers : tuple of int
         The splits' numbers.
+    names : tuple of str
+        What the ratings call the images that the splits give as numbers; empty if they have no names.
     """
 
     name: str
@@ -120,6 +122,7 @@ class MethodResult:
     test_name: str
     splits: tuple[SplitPredictions, ...]
     numbers: tuple[int, ...] = field(default=())
+    names: tuple[str, ...] = ()
 
 
 def common_images(rated: Sequence[RatedImages]) -> list[RatedImages]:
@@ -165,11 +168,12 @@ def evaluate_methods(
         If the images do not suffice for the protocol or a method.
     """
     splits = protocol.splits(contenders[0].run.rated)
+    images = _Images(contenders[0].run.rated, splits)
     plans = [_relevant(splits, contender) for contender in contenders]
     n_total, n_done, results = sum(map(len, plans)), 0, []
     for contender, plan in zip(contenders, plans, strict=True):
         found: dict[tuple[str, float | None], list[tuple[int, SplitPredictions]]] = {}
-        fitted = _Fitted(contender)
+        fitted = _Fitted(contender, images)
         for split in plan:
             key = (split.test_name, split.fraction if contender.is_trained else None)
             found.setdefault(key, []).append((split.number, fitted.predict(split)))
@@ -177,7 +181,7 @@ def evaluate_methods(
             on_fit(n_done, n_total)
         for (test_name, fraction), numbered in found.items():
             numbers, predictions = zip(*numbered, strict=True)
-            results.append(MethodResult(contender.name, fraction, test_name, tuple(predictions), tuple(numbers)))
+            results.append(MethodResult(contender.name, fraction, test_name, predictions, numbers, images.names))
     return results
 
 
@@ -194,11 +198,22 @@ def _relevant(splits: Sequence[Split], contender: Contender) -> list[Split]:
     return list(by_test.values())
 
 
+class _Images:
+    """The tested images, numbered in the order in which they are tested, as readers of the predictions number them, too."""
+
+    def __init__(self, rated: RatedImages, splits: Sequence[Split]) -> None:
+        order = list(dict.fromkeys(np.concatenate([split.test for split in splits]).tolist()))
+        self.number = np.full(len(rated.names), -1, dtype=np.int64)
+        self.number[order] = np.arange(len(order))
+        self.names = tuple(rated.names[position] for position in order)
+
+
 class _Fitted:
     """A contender that remembers what it was last fitted on: several test sets share a fit."""
 
-    def __init__(self, contender: Contender) -> None:
+    def __init__(self, contender: Contender, images: _Images) -> None:
         self._contender = contender
+        self._images = images
         self._key: bytes | None = None
         self._classifier: Classifier | None = None
 
@@ -207,7 +222,7 @@ class _Fitted:
         classifier = self._fit(split)
         probability = classifier.predict_proba(rated.embeddings[split.test])[:, 1]
         return SplitPredictions(
-            image=split.test,
+            image=self._images.number[split.test],
             labels=rated.labels[split.test],
             probability=probability.astype(np.float64),
             flagged=flag(probability.astype(np.float64), classifier.threshold),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +18,9 @@ from clipsieve.engines.evaluation import Evaluation, RatedScale, build_evaluatio
 from clipsieve.engines.predictions import PredictionGroup, read_predictions
 from clipsieve.engines.rated_images import JoinReport, RatedImages, join_ratings
 from clipsieve.engines.rating_files import Ratings
-from clipsieve.engines.targets import with_labels
+from clipsieve.engines.targets import rating_facts, with_labels
 from clipsieve.engines.tune import load_prior
-from clipsieve.errors import UsageError
+from clipsieve.errors import EncoderMismatchError, UsageError
 from clipsieve.store import Run
 
 __all__ = ["EvaluationOptions", "evaluate_predictions", "evaluate_runs", "parse_fractions"]
@@ -106,14 +108,17 @@ def evaluate_runs(
     Raises
     ------
     UsageError
-        If there is nothing to evaluate, the images do not suffice, or the runs share none.
+        If there is nothing to evaluate, the images do not suffice, the runs share none, or one model is named for several.
     EncoderMismatchError
         If a classifier was made for another encoder than every run's.
     """
     if not options.methods and not options.classifiers:
         raise UsageError("there is nothing to evaluate", hint="name a method with `--method` or a classifier with `-c`")
+    if options.model is not None and len(runs) > 1:
+        raise UsageError("one model cannot be the encoder of several runs", hint="leave `--model` out, or name one RUN")
     rated, scale = _rated_runs(runs, ratings, options, on_join)
-    contenders = _contenders(runs, rated, options)
+    contenders = [*_methods(runs, rated, options), *_finished(runs, rated, options)]
+    _check_names(contenders)
     results = evaluate_methods(contenders, options.protocol, on_fit)
     return build_evaluation(
         results,
@@ -133,7 +138,7 @@ def _rated_runs(
 ) -> tuple[list[RatedRun], RatedScale | None]:
     found, priors, scale = [], [], None
     for run in runs:
-        prior = load_prior(run, options.prompts, model=options.model if len(runs) == 1 else None)
+        prior = load_prior(run, options.prompts, model=options.model)
         joined = join_ratings(run, ratings)
         on_join(run, joined.report)
         if ratings.kind == "rating" and scale is None:
@@ -145,18 +150,40 @@ def _rated_runs(
     return [RatedRun(*each) for each in zip(names, common_images(found), priors, strict=True)], scale
 
 
-def _contenders(runs: Sequence[Run], rated: Sequence[RatedRun], options: EvaluationOptions) -> list[Contender]:
-    found = []
-    for run, one in zip(runs, rated, strict=True):
-        prefix = f"{one.name} " if len(runs) > 1 else ""
-        found += [Contender(f"{prefix}{name}", one, _method(name, run, options)) for name in options.methods]
-        for spec in options.classifiers:
-            named = load_classifier_for(run, spec, model=options.model)
-            found.append(Contender(f"{prefix}{named.name}", one, named.classifier))
-    names = [contender.name for contender in found]
-    if len(set(names)) < len(names):
-        raise UsageError("two methods have the same name", found=", ".join(f"`{name}`" for name in names))
+def _methods(runs: Sequence[Run], rated: Sequence[RatedRun], options: EvaluationOptions) -> list[Contender]:
+    return [
+        Contender(_named(name, one, runs), one, _method(name, run, options))
+        for run, one in zip(runs, rated, strict=True)
+        for name in options.methods
+    ]
+
+
+def _finished(runs: Sequence[Run], rated: Sequence[RatedRun], options: EvaluationOptions) -> list[Contender]:
+    """Return each finished classifier on each run that it fits; EncoderMismatchError if there is none."""
+    found: list[Contender] = []
+    for spec in options.classifiers:
+        refusals: list[EncoderMismatchError] = []
+        for run, one in zip(runs, rated, strict=True):
+            try:
+                named = load_classifier_for(run, spec, model=options.model)
+            except EncoderMismatchError as error:
+                refusals.append(error)
+            else:
+                found.append(Contender(_named(named.name, one, runs), one, named.classifier))
+        if refusals and (len(refusals) == len(runs) or not spec.endswith(".safetensors")):
+            raise refusals[0]
     return found
+
+
+def _named(name: str, rated: RatedRun, runs: Sequence[Run]) -> str:
+    return f"{rated.name} {name}" if len(runs) > 1 else name
+
+
+def _check_names(contenders: Sequence[Contender]) -> None:
+    counts = Counter(contender.name for contender in contenders)
+    twice = [name for name, n in counts.items() if n > 1]
+    if twice:
+        raise UsageError("two methods have the same name", found=", ".join(f"`{name}`" for name in twice))
 
 
 def _method(name: str, run: Run, options: EvaluationOptions) -> Method:
@@ -174,16 +201,11 @@ def _facts(runs: Sequence[Run], ratings: Ratings, rated: RatedImages, options: E
             "fractions": list(protocol.fractions),
             "seed": protocol.seed,
         },
-        "ratings": {
-            "file": ratings.path.name,
-            "sha256": ratings.sha256,
-            "column": ratings.rating_column,
-            "kind": ratings.kind,
-            "low": ratings.low,
-            "high": ratings.high,
-            "reverse": ratings.reverse,
-        },
+        "ratings": rating_facts(ratings),
+        "methods": list(options.methods),
+        "classifiers": [{"name": spec, "sha256": _sha256(spec)} for spec in options.classifiers],
         "prompts": options.prompts,
+        "prompts_sha256": _sha256(options.prompts),
         "runs": [
             {
                 "path": str(run.path),
@@ -195,7 +217,14 @@ def _facts(runs: Sequence[Run], ratings: Ratings, rated: RatedImages, options: E
         "n_images": len(rated.labels),
         "n_unwanted": int(rated.labels.sum()),
         "n_left_out": rated.report.n_left_out,
+        "parts": None if rated.splits is None else dict(Counter(rated.splits)),
     }
+
+
+def _sha256(spec: str) -> str | None:
+    """Return the hash of a file of prompts or of a classifier; None for a prompt set of the package."""
+    is_file = Path(spec).suffix in (".toml", ".safetensors")
+    return hashlib.sha256(Path(spec).read_bytes()).hexdigest() if is_file else None
 
 
 def _notes(contenders: Sequence[Contender], rated: Sequence[RatedRun]) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
+from clipsieve.engines.score_facts import chosen_scores
 from clipsieve.engines.verdicts import SampledImage, write_sample
 from clipsieve.errors import UsageError
 from clipsieve.evaluation.sampling import choose_strata, plan_sample
@@ -97,7 +98,7 @@ def plan_prevalence(
     RunCorruptError
         If a part is missing, damaged, or older than the scan.
     """
-    name = scores_name or _only_scores(run)
+    name = chosen_scores(run, scores_name)
     probability, flagged, rows = _read_scores(run, name)
     if not len(probability):
         raise UsageError(f"no image of `{run.path}` has a score", hint="`clipsieve summary` says why they failed")
@@ -119,17 +120,6 @@ def plan_prevalence(
         strata=_planned(stratum, n_sampled, probability, flagged),
         images=tuple(images),
     )
-
-
-def _only_scores(run: Run) -> str:
-    names = run.score_names()
-    if len(names) != 1:
-        raise UsageError(
-            f"the run `{run.path}` has {'several scores' if names else 'no scores'}",
-            found=", ".join(f"`{name}`" for name in names) or None,
-            hint="choose one with `-c`" if names else f"make them with `clipsieve score {run.path} -c ...`",
-        )
-    return names[0]
 
 
 def _read_scores(run: Run, name: str) -> tuple[Float64[np.ndarray, "n"], Bool[np.ndarray, "n"], Int64[np.ndarray, "n"]]:

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from clipsieve._version import __version__
-from clipsieve.classifiers import Classifier, check_encoder, check_large_dimensions, describe_classifier
+from clipsieve.classifiers import Classifier, check_encoder, check_large_dimensions
+from clipsieve.engines.score_facts import ScoreCalibration, classifier_facts, read_score_facts
 from clipsieve.errors import UsageError
 from clipsieve.store import Run, locked, score_table, to_float32, valid_score_name
 
@@ -28,10 +29,13 @@ class ScoreReport:
     ----------
     name : str
         The folder below `scores/`.
-    n_scored, n_flagged : int
-        Images with a score, and those whose probability of the unwanted class is >= the threshold.
-    threshold : float
+    n_scored, n_flagged, n_remove : int
+        Images with a score; those whose probability of the unwanted class is >= the threshold; and of these, the ones that
+        are to be removed without a person looking.
+    threshold, remove_threshold : float, float or None
         The classifier's.
+    calibration : ScoreCalibration or None
+        None if the probabilities are not calibrated.
     elapsed_s : float
         Wall-clock time.
     warnings : tuple of str
@@ -41,7 +45,10 @@ class ScoreReport:
     name: str
     n_scored: int
     n_flagged: int
+    n_remove: int
     threshold: float
+    remove_threshold: float | None
+    calibration: ScoreCalibration | None
     elapsed_s: float
     warnings: tuple[str, ...] = ()
 
@@ -90,10 +97,28 @@ def score(
 
 def _score(run: Run, classifier: Classifier, name: str, on_progress: Callable[[int, int], object]) -> ScoreReport:
     started = time.monotonic()
-    facts = describe_classifier(classifier)
     warnings = _doubts(run, classifier)
     run.drop_score_facts(name)  # until all parts are new, there are no scores of that name
-    n_done = n_scored = n_flagged = 0
+    counts = _write_parts(run, classifier, name, on_progress)
+    run.write_score_facts(name, {**classifier_facts(classifier), **counts, "clipsieve_version": __version__})
+    report = ScoreReport(
+        name=name,
+        **counts,
+        threshold=classifier.threshold,
+        remove_threshold=classifier.remove_threshold,
+        calibration=read_score_facts(run, name).calibration,
+        elapsed_s=time.monotonic() - started,
+        warnings=warnings,
+    )
+    run.record(what="score", finished=datetime.now(UTC).isoformat(timespec="seconds"), **asdict(report))
+    return report
+
+
+def _write_parts(
+    run: Run, classifier: Classifier, name: str, on_progress: Callable[[int, int], object]
+) -> dict[str, int]:
+    """Write the scores part by part; return how many images were scored, flagged, and flagged for removal."""
+    n_done = n_scored = n_flagged = n_remove = 0
     for index, images in enumerate(run.iter_images(["image_id", "embedding"])):
         table = _score_part(images, classifier)
         run.write_part(run.score_part(name, index), table)
@@ -101,14 +126,10 @@ def _score(run: Run, classifier: Classifier, name: str, on_progress: Callable[[i
         n_done += table.num_rows
         n_scored += len(probability)
         n_flagged += int((probability >= classifier.threshold).sum())
+        if classifier.remove_threshold is not None:
+            n_remove += int((probability >= classifier.remove_threshold).sum())
         on_progress(n_done, run.manifest.n_images)
-    elapsed_s = time.monotonic() - started
-    report = ScoreReport(name, n_scored, n_flagged, classifier.threshold, elapsed_s, warnings)
-    run.write_score_facts(
-        name, {**facts, "n_scored": n_scored, "n_flagged": n_flagged, "clipsieve_version": __version__}
-    )
-    run.record(what="score", finished=datetime.now(UTC).isoformat(timespec="seconds"), **asdict(report))
-    return report
+    return {"n_scored": n_scored, "n_flagged": n_flagged, "n_remove": n_remove}
 
 
 def _doubts(run: Run, classifier: Classifier) -> tuple[str, ...]:

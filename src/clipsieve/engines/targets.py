@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int64
 
 from clipsieve.classifiers import Classifier
 from clipsieve.engines.rated_images import RatedImages
+from clipsieve.engines.rating_files import Ratings
 from clipsieve.errors import UsageError
 
-__all__ = ["build_targets", "with_labels"]
+__all__ = ["build_targets", "rating_facts", "with_labels"]
 
 
 def with_labels(rated: RatedImages, classifier: Classifier) -> RatedImages:
@@ -43,6 +45,20 @@ def with_labels(rated: RatedImages, classifier: Classifier) -> RatedImages:
             hint="were all images scanned? `clipsieve summary` says what failed",
         )
     return known
+
+
+def rating_facts(ratings: Ratings) -> dict[str, Any]:
+    """Return which ratings were read and how they became labels, as JSON: enough to read them so again."""
+    return {
+        "file": ratings.path.name,
+        "sha256": ratings.sha256,
+        "image_column": ratings.image_column,
+        "column": ratings.rating_column,
+        "kind": ratings.kind,
+        "low": ratings.low,
+        "high": ratings.high,
+        "reverse": ratings.reverse,
+    }
 
 
 def build_targets(

@@ -15,7 +15,7 @@ from clipsieve.engines.classify import load_classifier_for
 from clipsieve.engines.context import ContextMethod
 from clipsieve.engines.rated_images import JoinReport, RatedImages, join_ratings
 from clipsieve.engines.rating_files import Ratings
-from clipsieve.engines.targets import build_targets, with_labels
+from clipsieve.engines.targets import build_targets, rating_facts, with_labels
 from clipsieve.errors import UsageError
 from clipsieve.store import Run
 
@@ -166,13 +166,7 @@ def _chosen(rated: RatedImages, n_images: int | None, hold_out: float, seed: int
 def _facts(ratings: Ratings, used: RatedImages) -> dict[str, Any]:
     return {
         "ratings": {
-            "file": ratings.path.name,
-            "sha256": ratings.sha256,
-            "column": ratings.rating_column,
-            "kind": ratings.kind,
-            "low": ratings.low,
-            "high": ratings.high,
-            "reverse": ratings.reverse,
+            **rating_facts(ratings),
             "n_images": len(used.labels),
             "n_unwanted": int(used.labels.sum()),
         },

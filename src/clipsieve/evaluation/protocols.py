@@ -13,6 +13,7 @@ from clipsieve.errors import UsageError
 __all__ = ["Split", "hold_out_splits", "kfold_splits", "paper_splits"]
 
 TRAIN = "train"
+SIZES = "leave out the fractions nearest to 0 % or to 100 %"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +75,7 @@ def paper_splits(
     _check(labels, fractions, n_splits)
     strata = np.where(np.isnan(rating), labels, np.rint(np.nan_to_num(rating))).astype(np.int64)
     splitter = StratifiedShuffleSplit(n_splits=n_splits, test_size=test_share, random_state=seed)
-    with _words("the paper's protocol", "`--protocol kfold` takes fewer; its strata are the two labels"):
+    with _words("the paper's protocol", f"{SIZES}; or try `--protocol kfold`, whose strata are the two labels"):
         return [
             Split(number, fraction, _draw(rest, strata, fraction, seed), test)
             for number, (rest, test) in enumerate(splitter.split(strata, strata))
@@ -117,7 +118,7 @@ def kfold_splits(
             hint=f"rate more images, or make fewer folds with `--folds {max(fewest, 2)}`",
         )
     folds = StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(labels, labels)
-    with _words("cross-validation", "leave the smallest fractions out"):
+    with _words("cross-validation", SIZES):
         return [
             Split(number, fraction, _draw(rest, labels, fraction, seed), test)
             for number, (rest, test) in enumerate(folds)
@@ -153,9 +154,9 @@ def hold_out_splits(
     Raises
     ------
     UsageError
-        If there is no training part or no test part, or a fraction is too small for one of each label.
+        If there is no training part or no test part, or the training part or a fraction of it has not both labels.
     """
-    _check(labels, fractions, max(n_draws, 2))
+    _check(labels, fractions, n_draws, fewest=1)
     named = np.array(parts)
     train = np.flatnonzero(named == TRAIN)
     tests = [name for name in dict.fromkeys(parts) if name not in ("", TRAIN)]
@@ -165,7 +166,8 @@ def hold_out_splits(
             expected="`train` for some images, and another word for others",
             found=", ".join(f"`{name[:40]}`" for name in list(dict.fromkeys(parts))[:5]),
         )
-    with _words("the training part", "leave the smallest fractions out"):
+    _check(labels[train], fractions, n_draws, fewest=1, where="the training images")
+    with _words("the training part", SIZES):
         return [
             Split(number, fraction, _draw(train, labels, fraction, seed + number), np.flatnonzero(named == name), name)
             for fraction in fractions
@@ -186,10 +188,17 @@ def _draw(
     return np.asarray(images[chosen])
 
 
-def _check(labels: Int64[np.ndarray, "n"], fractions: Sequence[float], n_splits: int) -> None:
+def _check(
+    labels: Int64[np.ndarray, "n"],
+    fractions: Sequence[float],
+    n_splits: int,
+    *,
+    fewest: int = 2,
+    where: str = "the rated images",
+) -> None:
     if len(np.unique(labels)) < 2:
         raise UsageError(
-            "there is only one label among the rated images",
+            f"there is only one label among {where}",
             expected="unwanted and wanted images",
             found=f"{int(labels.sum()):,} unwanted of {len(labels):,}",
         )
@@ -198,8 +207,8 @@ def _check(labels: Int64[np.ndarray, "n"], fractions: Sequence[float], n_splits:
         raise UsageError(
             "a fraction of the training images makes no sense", expected="above 0 and up to 1", found=f"{wrong}"
         )
-    if n_splits < 2:
-        raise UsageError("there are too few splits", expected="2 or more", found=str(n_splits))
+    if n_splits < fewest:
+        raise UsageError("there are too few splits", expected=f"{fewest} or more", found=str(n_splits))
 
 
 class _words:  # noqa: N801 - reads as a phrase where it is used

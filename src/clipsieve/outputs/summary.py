@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import sqrt
 
-from clipsieve.errors import UsageError
+import pyarrow as pa
+
+from clipsieve.engines.score_facts import Promise, ScoreCalibration, ScoreFacts, only_scores, read_score_facts
 from clipsieve.store import Run
 
 __all__ = ["ClassCount", "Summary", "summarize", "wilson_lower_bound"]
@@ -58,10 +60,14 @@ class Summary:
         Images that were encoded in that time.
     classifier : str or None
         The name of the scores looked at; None if there are none.
-    threshold : float or None
-        Flagged means: probability of the unwanted class >= threshold.
-    n_flagged : int or None
-        How many images were flagged.
+    threshold, remove_threshold : float or None
+        Flagged means: probability of the unwanted class >= threshold; to be removed: >= remove_threshold.
+    n_flagged, n_remove : int or None
+        How many images were flagged, and how many of these are to be removed without a person looking.
+    calibration : ScoreCalibration or None
+        None if the probabilities are not calibrated.
+    promises : tuple of Promise
+        What the thresholds promise for this run.
     classes : tuple of ClassCount
         Every class with a flagged image, the most flagged first (see `ClassCount.rank`).
     """
@@ -78,7 +84,11 @@ class Summary:
     n_encoded: int
     classifier: str | None
     threshold: float | None
+    remove_threshold: float | None
     n_flagged: int | None
+    n_remove: int | None
+    calibration: ScoreCalibration | None
+    promises: tuple[Promise, ...]
     classes: tuple[ClassCount, ...]
 
 
@@ -129,13 +139,13 @@ def summarize(run: Run, classifier: str | None = None) -> Summary:
     RunCorruptError
         If a part is missing or damaged.
     """
-    name = classifier or _only_scores(run)
+    name = classifier or only_scores(run)
     failures: Counter[str] = Counter()
     for images in run.iter_images(["failure_code"]):
         failures.update(code for code in images.column("failure_code").to_pylist() if code is not None)
     n_failed = failures.total()
-    threshold = float(run.score_facts(name)["threshold"]) if name else None
-    classes = _count_classes(run, name, threshold) if name and threshold is not None else None
+    facts = read_score_facts(run, name) if name else None
+    classes, n_remove = _count_classes(run, name, facts) if name and facts else ({}, None)
     scans = [entry for entry in run.history() if entry.get("what") == "scan" and entry.get("n_new")]
     return Summary(
         source=run.manifest.source_location,
@@ -149,34 +159,32 @@ def summarize(run: Run, classifier: str | None = None) -> Summary:
         elapsed_s=sum(entry["elapsed_s"] for entry in scans) if scans else None,
         n_encoded=sum(entry["n_new"] for entry in scans),
         classifier=name,
-        threshold=threshold,
-        n_flagged=sum(flagged for _, flagged in classes.values()) if classes is not None else None,
-        classes=_ranked(classes or {}),
+        threshold=facts.threshold if facts else None,
+        remove_threshold=facts.remove_threshold if facts else None,
+        n_flagged=sum(flagged for _, flagged in classes.values()) if facts else None,
+        n_remove=n_remove,
+        calibration=facts.calibration if facts else None,
+        promises=facts.promises if facts else (),
+        classes=_ranked(classes),
     )
 
 
-def _only_scores(run: Run) -> str | None:
-    names = run.score_names()
-    if len(names) > 1:
-        raise UsageError(
-            f"the run `{run.path}` has several scores",
-            found=", ".join(f"`{n}`" for n in names),
-            hint="choose one with `-c`",
-        )
-    return names[0] if names else None
+def _count_classes(run: Run, name: str, facts: ScoreFacts) -> tuple[dict[str | None, tuple[int, int]], int]:
+    """Return how many images of each label were scored and flagged, and how many of all are to be removed.
 
-
-def _count_classes(run: Run, name: str, threshold: float) -> dict[str | None, tuple[int, int]]:
-    """Return how many images of each label were scored and flagged; None stands for those without a label."""
+    None stands for the images without a label.
+    """
     scored: Counter[str | None] = Counter()
     flagged: Counter[str | None] = Counter()
+    n_remove = 0
     for images, scores in run.iter_scores(name, ["label"]):
-        labels = images.column("label").to_pylist()
-        for label, probability in zip(labels, scores.column("probability").to_pylist(), strict=True):
-            if probability is not None:
-                scored[label] += 1
-                flagged[label] += probability >= threshold
-    return {label: (n, flagged[label]) for label, n in scored.items()}
+        column = scores.column("probability")
+        probability = column.drop_null().to_numpy()  # compared in float32, as `score` does
+        labels = images.column("label").filter(column.is_valid())
+        scored.update(labels.to_pylist())
+        flagged.update(labels.filter(pa.array(probability >= facts.threshold)).to_pylist())
+        n_remove += 0 if facts.remove_threshold is None else int((probability >= facts.remove_threshold).sum())
+    return {label: (n, flagged[label]) for label, n in scored.items()}, n_remove
 
 
 def _ranked(counts: Mapping[str | None, tuple[int, int]]) -> tuple[ClassCount, ...]:
