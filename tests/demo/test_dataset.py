@@ -9,7 +9,7 @@ from PIL import Image, UnidentifiedImageError
 
 from clipsieve.demo import load_pictograms, write_demo_data
 from clipsieve.demo.ratings import COLUMNS
-from clipsieve.demo.split import is_reserved
+from clipsieve.demo.split import is_reserved, tuning_part
 from clipsieve.errors import RunConflictError, UsageError
 
 
@@ -80,6 +80,22 @@ def test_only_compositions_that_training_never_saw(data):
         sizes[len(members)] += 1
         assert is_reserved(members, row["style"])
     assert set(sizes) == {1, 2, 3}
+
+
+def test_the_split_column_divides_compositions_and_keeps_pictograms_unseen(data):
+    place = {p.name: i for i, p in enumerate(load_pictograms())}
+    shown, compositions, parts = {}, {}, Counter()
+    for row in read_rows(data):
+        names = row["pictograms"].split(" + ")
+        assert row["split"] == tuning_part(tuple(place[name] for name in names), row["style"])
+        shown.setdefault(row["split"], set()).update(names)
+        style = row["style"] if len(names) == 1 else ""
+        compositions.setdefault((style, *sorted(names)), set()).add(row["split"])
+        parts[row["split"]] += 1
+    assert set(parts) == {"train", "test", "unseen"}
+    assert not shown["unseen"] & shown["train"]
+    assert all(len(found) == 1 for found in compositions.values())
+    assert min(parts.values()) > 15
 
 
 def test_the_broken_files_are_broken_and_not_rated(data):

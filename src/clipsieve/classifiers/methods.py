@@ -131,7 +131,7 @@ class SoftPromptMethod(Method):
         choice = choose_strength(family, targets, unwanted, tried, seed=self.seed)
         strength = self.strength if self.strength is not None else (choice.strength if choice else np.inf)
         found = replace(family, embeddings=embeddings.astype(np.float64)).fit_all(strength)
-        tuning = {"optimizer": "lbfgs", **_chosen(strength, choice, len(embeddings))}
+        tuning = {"optimizer": "lbfgs", **_chosen(self.strength, strength, choice, len(embeddings))}
         fitted = _soft_prompts(prior, found[:, :-1], tuning)
         if choice is None or not is_calibrated:
             return fitted
@@ -176,7 +176,7 @@ class ProbeMethod(Method):
             weight=np.ascontiguousarray(found[:, :-1], dtype=np.float32),
             bias=np.ascontiguousarray(found[:, -1], dtype=np.float32),
             **_like(prior),
-            provenance={**prior.provenance, "tuning": _chosen(strength, choice, len(embeddings))},
+            provenance={**prior.provenance, "tuning": _chosen(self.strength, strength, choice, len(embeddings))},
         )
         return _calibrated(probe, choice, targets, seed=self.seed) if self.calibrated and choice else probe
 
@@ -228,10 +228,12 @@ def _soft_prompts(prior: ZeroShot, vectors: np.ndarray, tuning: dict[str, Any]) 
     )
 
 
-def _chosen(strength: float, choice: StrengthChoice | None, n_images: int) -> dict[str, Any]:
+def _chosen(given: float | None, strength: float, choice: StrengthChoice | None, n_images: int) -> dict[str, Any]:
     """Return how the strength came about, as JSON, which has no infinity."""
     facts: dict[str, Any] = {"strength": strength if np.isfinite(strength) else "infinite", "n_images": n_images}
-    if choice is not None and len(choice.strengths) > 1:
+    facts["strength_from"] = "too few images" if given is None else "the caller"
+    if given is None and choice is not None:
+        facts["strength_from"] = "cross-validation"
         tried = (float(value) if np.isfinite(value) else "infinite" for value in choice.strengths)
         facts["held_out_loss"] = [
             [value, round(float(loss), 6)] for value, loss in zip(tried, choice.losses, strict=True)

@@ -122,7 +122,7 @@ def _solve(
         is_found, shift = np.abs(moved - shift) < 1e-6, moved
         if is_found.all():
             break
-    return shift
+    return np.asarray(shift)
 
 
 def _span(prompts: Float[np.ndarray, "k d"], embeddings: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "d r"] | None:

@@ -24,7 +24,7 @@ WORDS = {
     "brier_score": "Brier score",
     "calibration_error": "calibration error",
 }
-NAME_WIDTH = 26
+NAME_WIDTH = 32  # of which a heading makes two lines
 
 
 def show_evaluation(evaluation: Evaluation) -> None:
@@ -158,9 +158,10 @@ def _show_counts(rows: list[EvaluationRow]) -> None:
 
 
 def _show_ratings(rows: list[EvaluationRow]) -> None:
-    rated = [row for row in rows if row.by_rating][:4]
+    rated = [row for row in rows if row.by_rating]
     if not rated:
         return
+    rated = rated[: 4 if max(len(row.name) for row in rated) <= 13 else 3]  # what 80 columns hold
     columns = [("rating", "left"), ("tested", "right"), *((_short(row.name), "right") for row in rated)]
     table = []
     for place, first in enumerate(rated[0].by_rating):

@@ -174,8 +174,8 @@ def _lines(classifier: Classifier) -> list[str]:
     tuning, calibration = (classifier.provenance.get(name, {}) for name in ("tuning", "calibration"))
     lines = []
     if "strength" in tuning:
-        how = "chosen by cross-validation" if "held_out_loss" in tuning else "as told, or for want of images"
-        lines.append(f"strength   {tuning['strength']}, {how}")
+        how = {"cross-validation": "chosen by cross-validation", "the caller": "as told"}
+        lines.append(f"strength   {tuning['strength']}, {how.get(tuning['strength_from'], 'for want of images')}")
     if calibration:
         losses = calibration["held_out_loss"]
         better = f"held-out loss {losses['none']:.3f} without, {losses[calibration['method']]:.3f} with it"

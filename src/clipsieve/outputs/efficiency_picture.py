@@ -124,7 +124,8 @@ def _trace_curve(sheet: Canvas, axes: Axes, curve: Curve, number: int) -> None:
     sizes, mean, sd = curve.n_train[order], curve.mean[order], np.nan_to_num(curve.sd[order])
     (line,) = axes.plot(sizes, mean, **look)
     if sizes.size > 1:
-        axes.fill_between(sizes, mean - sd, mean + sd, color=look["color"], alpha=0.15, linewidth=0, zorder=1)
+        top = np.minimum(mean + sd, np.maximum(mean, 1.0))  # no metric is better than 1
+        axes.fill_between(sizes, mean - sd, top, color=look["color"], alpha=0.15, linewidth=0, zorder=1)
     elif sd[0] > 0:
         axes.errorbar(sizes, mean, sd, color=look["color"], linewidth=1.1, capsize=3, zorder=2)
     sheet.add_entry(line, curve.name)
