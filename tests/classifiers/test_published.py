@@ -201,6 +201,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, name):
     assert "cannot read" in refused(tmp_path / name).what
 
 
+@pytest.mark.slow
 def test_a_file_that_is_too_large_is_not_read_to_its_end(tmp_path):
     with (tmp_path / "head.zip").open("wb") as file:
         file.truncate(2**40)
@@ -210,6 +211,7 @@ def test_a_file_that_is_too_large_is_not_read_to_its_end(tmp_path):
 SEED = saved_model(keras_variables((12, 2, 1)))
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, len(SEED) - 1), st.integers(0, 255)), min_size=1, max_size=5),

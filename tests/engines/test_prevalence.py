@@ -144,6 +144,7 @@ def test_a_narrower_width_asks_for_the_same_images_and_more(run):
     assert wide < narrow
 
 
+@pytest.mark.slow
 def test_every_image_of_a_stratum_is_drawn_equally_often_and_stands_anywhere(tmp_path):
     run = make_run(tmp_path / "run", [0.2] * 100 + [0.9] * 100)
     plans = [plan_prevalence(run, width=0.2, seed=seed).images for seed in range(50)]

@@ -136,6 +136,19 @@ def test_few_images_are_of_both_labels_in_their_proportion(folder, run):
         assert 0 < found.n_unwanted < n
 
 
+@pytest.mark.parametrize("rare", [0, 1])
+def test_of_a_rare_label_there_is_one_image_at_least(folder, run, tmp_path, rare):
+    labels = [rare if i < 3 else 1 - rare for i in range(N)]
+    write_table(tmp_path / "r.csv", bad=labels)
+    given = read_ratings(tmp_path / "r.csv", label_column="bad")
+    for n in (2, 10, N - 4):
+        found = tune(run, given, build_method("zero-shot"), prompts=str(folder / "two.toml"), n_images=n)
+        assert found.n_images == n
+        assert 1 <= (found.n_unwanted if rare else n - found.n_unwanted) <= 3
+    one = tune(run, given, build_method("zero-shot"), prompts=str(folder / "two.toml"), n_images=2, hold_out=0.9)
+    assert one.n_images == 2  # of the rare label all were held out
+
+
 @pytest.mark.parametrize("method", ["soft-prompts", "linear-probe"])
 @pytest.mark.parametrize(("file", "column"), [("classes", "kind"), ("labels", "bad")])
 def test_three_classes(folder, run, method, file, column):

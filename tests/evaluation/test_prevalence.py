@@ -59,6 +59,7 @@ def test_the_interval_misses_the_truth_no_more_often_than_it_says(name, confiden
     assert missed.mean() <= 1 - confidence
 
 
+@pytest.mark.slow
 def test_the_interval_holds_in_designs_that_nobody_thought_of():
     rng = np.random.default_rng(3)
     share_missed = []
@@ -227,6 +228,7 @@ def test_a_stratum_that_looks_certain_is_looked_at():
     assert sure[0] > 300
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 10**7), st.floats(0, 1)), min_size=1, max_size=6),

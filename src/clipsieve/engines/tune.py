@@ -158,9 +158,10 @@ def _chosen(rated: RatedImages, n_images: int | None, hold_out: float, seed: int
     if n_images is None or n_images >= sum(map(len, parts)):
         return np.sort(np.concatenate(parts))
     share = n_images / sum(map(len, parts))
-    n_unwanted = min(max(round(share * len(parts[1])), min(1, n_images // 2)), len(parts[1]))
-    n_wanted = min(n_images - n_unwanted, len(parts[0]))
-    return np.sort(np.concatenate([parts[0][:n_wanted], parts[1][:n_unwanted]]))
+    least = min(1, n_images // 2)  # of either label, however rare it is
+    n_unwanted = min(max(round(share * len(parts[1])), least), n_images - least)
+    n_unwanted = min(max(n_unwanted, n_images - len(parts[0])), len(parts[1]))
+    return np.sort(np.concatenate([parts[0][: n_images - n_unwanted], parts[1][:n_unwanted]]))
 
 
 def _facts(ratings: Ratings, used: RatedImages) -> dict[str, Any]:
