@@ -44,7 +44,9 @@ if TYPE_CHECKING:
         read_ratings,
         scan,
         score,
+        set_threshold,
         tune,
+        write_plan,
     )
     from clipsieve.errors import ClipsieveError
     from clipsieve.outputs import Summary, summarize
@@ -81,7 +83,10 @@ _HOMES = {
         "read_ratings",
         "scan",
         "score",
+        "set_threshold",
+        "set_threshold",
         "tune",
+        "write_plan",
     ],
     "clipsieve.errors": ["ClipsieveError"],
     "clipsieve.outputs": ["Summary", "summarize"],
@@ -124,9 +129,11 @@ __all__ = [
     "save_classifier",
     "scan",
     "score",
+    "set_threshold",
     "summarize",
     "tune",
     "write_demo_data",
+    "write_plan",
 ]
 
 

@@ -151,8 +151,11 @@ def test_the_published_predictions(type_in):
         ((), "give RUNs with `--ratings`, or `--predictions` alone"),
         (("run-0",), "no ratings are named"),
         (("run-0", "--predictions", "p.csv"), "give RUNs with `--ratings`, or `--predictions` alone"),
-        (("--predictions", "p.csv", "--ratings", "ratings.csv"), "leave `--ratings` out"),
-        (("--predictions", "p.csv", "--method", "sgd"), "need a RUN"),
+        (
+            ("--predictions", "p.csv", "--ratings", "ratings.csv"),
+            "`--ratings`: a file of predictions has no use for it",
+        ),
+        (("--predictions", "p.csv", "--method", "sgd"), "`--method`: a file of predictions has no use for it"),
         (("--predictions", "no-such.csv"), "no-such.csv"),
         (("--predictions", "ratings.csv"), "lacks the column"),
         (("nowhere", *RATED), "nowhere"),

@@ -138,7 +138,7 @@ def test_a_finished_classifier_beside_methods(folder, tmp_path):
     found = evaluated(folder, "one", methods=("zero-shot",), classifiers=(mine,))
     assert [row.name for row in found.rows] == ["zero-shot", "mine"]
     n_here = found.facts["n_images"]
-    assert found.notes == (f"`mine` was tuned on 20 of these {n_here} images; its figures flatter it",)
+    assert found.notes == (f"`mine` was tuned on 20 of these {n_here} images; figures flatter it",)
     assert len(found.facts["classifiers"][0]["sha256"]) == 64
     shown = np.concatenate([split.probability for split in found.results[1].splits])
     position = {f"{i:04d}.png": i for i in range(N)}

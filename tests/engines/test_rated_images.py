@@ -268,7 +268,7 @@ def test_embeddings_of_others_have_no_digest_but_that_of_their_id(tmp_path):
     ids = [f"img_emb_0:{n}" for n in (3, 2, 0)]
     found = join_ratings(Run.open(tmp_path / "run"), rated(tmp_path / "r.csv", ids))
     assert found.report.failed == (("img_emb_0:2", "not_finite"),)
-    assert found.digests == tuple(hashlib.sha256(ids[i].encode()).hexdigest()[:16] for i in (0, 2))
+    assert found.digests == tuple("id-" + hashlib.sha256(ids[i].encode()).hexdigest()[:13] for i in (0, 2))
     np.testing.assert_allclose(
         found.embeddings, rows[[3, 0]] / np.linalg.norm(rows[[3, 0]], axis=1)[:, None], rtol=1e-6
     )

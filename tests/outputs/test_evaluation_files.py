@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from clipsieve.engines import Evaluation, MethodResult, build_evaluation, evaluate_predictions
 from clipsieve.engines.evaluation import RatedScale
-from clipsieve.errors import RunConflictError, UsageError
+from clipsieve.errors import RunConflictError, RunError
 from clipsieve.evaluation.metrics import SplitPredictions
 from clipsieve.outputs.evaluation_files import write_evaluation
 
@@ -90,7 +90,7 @@ def test_json_is_strict_and_holds_every_figure(three, folder):
 
 def test_every_prediction_is_there_under_the_images_name(three, folder):
     table = pl.read_parquet(folder / "predictions.parquet")
-    assert table.columns == ["method", "fraction", "fold", "image", "rating", "label", "probability"]
+    assert table.columns == ["method", "fraction", "fold", "image", "rating", "label", "probability", "flagged"]
     assert len(table) == 3 * N
     rating = dict(zip(NAMES, RATING.tolist(), strict=True))
     assert all(rating[row["image"]] == row["rating"] for row in table.to_dicts())
@@ -105,7 +105,7 @@ def test_every_prediction_is_there_under_the_images_name(three, folder):
 def test_the_predictions_give_the_same_figures_again(three, folder):
     again = evaluate_predictions(folder / "predictions.parquet", n_bootstrap=40)
     for row, expected in zip(again.rows, three.rows, strict=True):
-        assert (row.name, row.fraction) == (expected.name, expected.fraction or 1.0)
+        assert (row.name, row.fraction) == (expected.name, expected.fraction)
         assert row.confusion == expected.confusion
         assert row.by_rating == expected.by_rating
         assert row.n_images == expected.n_images
@@ -163,9 +163,14 @@ def test_what_cannot_be_written(three, tmp_path):
     (tmp_path / "file").write_text("keep")
     with pytest.raises(RunConflictError, match="is a file"):
         write_evaluation(three, tmp_path / "file")
-    with pytest.raises(UsageError, match="cannot write into"):
+    with pytest.raises(RunError, match="cannot write"):
         write_evaluation(three, tmp_path / "file/below")
     (tmp_path / "out/evaluation.json").mkdir(parents=True)
-    with pytest.raises(UsageError, match="cannot write into"):
+    with pytest.raises(RunError, match="cannot write"):
         write_evaluation(three, tmp_path / "out")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/predictions.parquet").write_text("somebody's own")
+    with pytest.raises(RunConflictError, match="holds other files"):
+        write_evaluation(three, tmp_path / "photos")
+    assert (tmp_path / "photos/predictions.parquet").read_text() == "somebody's own"
     assert (tmp_path / "file").read_text() == "keep"

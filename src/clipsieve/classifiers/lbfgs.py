@@ -18,6 +18,7 @@ __all__ = ["Objective", "minimize"]
 MEMORY = 8  # pairs of steps and gradient changes
 SUFFICIENT = 1e-4  # of the decrease that the gradient promises
 SMALLEST_STEP = 1e-8
+FIRST_STEP = 0.05  # the length of the first move
 
 # Maps parameters of shape (b, p), and which problems they belong to, to b values and b gradients.
 Objective = Callable[
@@ -153,9 +154,6 @@ class _History:
         for share, step, change, curvature, there in reversed(shares):
             q += np.where(there, share - _dot(change, q) / curvature, 0)[:, None] * step
         return -q
-
-
-FIRST_STEP = 0.05  # the length of the first move
 
 
 def _dot(one: Float[np.ndarray, "b p"], other: Float[np.ndarray, "b p"]) -> Float[np.ndarray, "b"]:

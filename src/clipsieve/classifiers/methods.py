@@ -36,6 +36,7 @@ class Method(ABC):
     """
 
     name: ClassVar[str]
+    takes_all: ClassVar[bool] = False  # whether one fit uses the whole machine, so that two must not run at once
 
     @abstractmethod
     def fit(
@@ -250,9 +251,10 @@ def _calibrated(
     classifier: its calibration takes it over.
     """
     labels = (targets & np.array(classifier.unwanted)).any(axis=1).astype(np.int64)
-    found = choose_calibration(choice.margins, labels, seed=seed)
+    found = choose_calibration(choice.margins, labels, own_margin=choice.own_margins, seed=seed)
     facts = {**classifier.provenance, "calibration": found.facts}
-    return replace(classifier, calibration=found.calibration.shifted(shift), provenance=facts)
+    calibration = found.calibration and found.calibration.shifted(shift)
+    return replace(classifier, calibration=calibration, provenance=facts)
 
 
 METHODS: dict[str, type[Method]] = {kind.name: kind for kind in (ZeroShotMethod, SoftPromptMethod, ProbeMethod)}

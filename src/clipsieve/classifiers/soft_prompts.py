@@ -218,3 +218,7 @@ class PromptFamily(Family):
         cosines = parameters[:, :, :-1].reshape(-1, parameters.shape[2] - 1) @ self.embeddings.T
         scaled = self.logit_scale * cosines.reshape(*parameters.shape[:2], -1)
         return np.asarray(scaled + parameters[:, :, -1:])
+
+    def shifts(self, parameters: Float[np.ndarray, "b k e"]) -> Float[np.ndarray, "b k"]:
+        """Return the numbers behind the class vectors."""
+        return parameters[:, :, -1]

@@ -35,6 +35,10 @@ class Family(ABC):
     def logits(self, parameters: Float[np.ndarray, "b ..."]) -> Float[np.ndarray, "b k n"]:
         """Return the logits of every image by each of b models."""
 
+    def shifts(self, parameters: Float[np.ndarray, "b ..."]) -> Float[np.ndarray, "b k"]:
+        """Return what `logits` adds for each class that the classifier itself will not have; nothing by default."""
+        return np.zeros((len(parameters), self.targets.shape[1]), dtype=parameters.dtype)
+
     def fit_all(self, strength: float) -> Float[np.ndarray, "..."]:
         """Return the parameters of one model of all images, to the last digits that matter."""
         n = len(self.targets)
@@ -54,7 +58,9 @@ class StrengthChoice:
     losses, errors : float64 arrays of shape (s,)
         Mean held-out cross-entropy in nats, and the standard error of its difference to the best.
     margins : float64 array of shape (n,)
-        Between unwanted and wanted, at the chosen strength, of each image by the models that were fitted without it.
+        Between unwanted and wanted, at the chosen strength, of each image by the model that was fitted without it.
+    own_margins : float64 array of shape (n,)
+        The same without what was added while fitting: the margins of the classifier itself.
     """
 
     strength: float
@@ -62,6 +68,7 @@ class StrengthChoice:
     losses: Float64[np.ndarray, "s"]
     errors: Float64[np.ndarray, "s"]
     margins: Float64[np.ndarray, "n"]
+    own_margins: Float64[np.ndarray, "n"]
 
 
 def has_enough(targets: Bool[np.ndarray, "n k"], unwanted: Bool[np.ndarray, "k"]) -> bool:
@@ -107,14 +114,17 @@ def choose_strength(
     groups = np.unique(by_label, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
     n_folds = min(N_FOLDS, int(np.bincount(labels).min()))
     rng, draws = np.random.default_rng(seed), range(N_DRAWS if len(labels) < FEW else 1)
-    logits = np.mean([_held_out(family, groups, n_folds, strengths, rng) for _ in draws], axis=0)
-    held_out = [margins(each.T, unwanted) for each in logits]
-    losses = np.stack([_calibrated_loss(margin, labels) for margin in held_out])
+    held_out = [_held_out(family, groups, unwanted, n_folds, strengths, rng) for _ in draws]
+    losses = np.mean(
+        [[_calibrated_loss(margin, labels) for margin in with_shifts] for with_shifts, _ in held_out], axis=0
+    )
     means = losses.mean(axis=1)
     best = int(means.argmin())
     errors = (losses - losses[best]).std(axis=1, ddof=1) / np.sqrt(len(labels))
     chosen = int(np.flatnonzero(means <= means[best] + TOLERATED * errors)[0])
-    return StrengthChoice(float(strengths[chosen]), strengths, means, errors, held_out[chosen])
+    # Of the first draw: means over several would be steadier than the margins of the one model that is kept.
+    first, own = held_out[0]
+    return StrengthChoice(float(strengths[chosen]), strengths, means, errors, first[chosen], own[chosen])
 
 
 def _calibrated_loss(margin: Float64[np.ndarray, "n"], labels: Int64[np.ndarray, "n"]) -> Float64[np.ndarray, "n"]:
@@ -125,14 +135,19 @@ def _calibrated_loss(margin: Float64[np.ndarray, "n"], labels: Int64[np.ndarray,
 def _held_out(
     family: Family,
     groups: Int64[np.ndarray, "n"],
+    unwanted: Bool[np.ndarray, "k"],
     n_folds: int,
     strengths: Float64[np.ndarray, "s"],
     rng: np.random.Generator,
-) -> Float[np.ndarray, "s k n"]:
-    """Return the logits of each image at each strength, by the model that was fitted without its fold."""
+) -> tuple[Float64[np.ndarray, "s n"], Float64[np.ndarray, "s n"]]:
+    """Return the margins of each image at each strength, by the model that was fitted without its fold; with shifts, without."""
     folds = assign_folds(groups, n_folds, rng)
     weights = np.repeat((folds != np.arange(n_folds)[:, None]).astype(np.float32), len(strengths), axis=0)
     parameters = family.fit(weights, np.tile(strengths, n_folds), tolerance=1e-3)
     logits = family.logits(parameters)
-    by_fold = logits.reshape(n_folds, len(strengths), *logits.shape[1:])
-    return np.asarray(by_fold[folds, :, :, np.arange(len(folds))].transpose(1, 2, 0))
+    own = logits - family.shifts(parameters)[:, :, None]
+    both = []
+    for each in (logits, own):
+        by_fold = each.reshape(n_folds, len(strengths), *each.shape[1:])[folds, :, :, np.arange(len(folds))]
+        both.append(np.stack([margins(by_fold[:, place], unwanted) for place in range(len(strengths))]))
+    return both[0], both[1]

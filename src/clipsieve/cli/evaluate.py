@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from clipsieve.cli import options, render
 from clipsieve.cli.command import Command
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+IDLE = (  # of a file of predictions
+    *("methods", "classifiers", "ratings", "image_column", "rating_column", "label_column", "scale", "prompts"),
+    *("protocol", "folds", "split_column", "fractions", "seed", "model"),
+)
 DEFAULT_METHODS = ("zero-shot", "soft-prompts", "linear-probe")
 
 
@@ -91,11 +96,16 @@ def command(
     """
     if (predictions is None) == (not runs):
         raise click.UsageError("give RUNs with `--ratings`, or `--predictions` alone")
-    if output is not None and output.exists() and not output.is_dir():
-        raise UsageError(f"`{output}` is a file", expected="a folder", state="nothing was written")
+    if output is not None:
+        from clipsieve.outputs.evaluation_files import check_evaluation_folder
+
+        check_evaluation_folder(output)
     if predictions is not None:
-        if methods or classifiers:
-            raise click.UsageError("`--method` and `--classifier` need a RUN")
+        _refuse_idle_options()
+        if output is not None and predictions.absolute().parent == output.absolute():
+            raise UsageError(
+                f"`{predictions}` lies in `{output}`, where it would be replaced", state="nothing was written"
+            )
         found = _evaluate_file(predictions, given)
     else:
         chosen = methods or (() if classifiers else DEFAULT_METHODS)
@@ -118,11 +128,20 @@ def command(
         render.print_text(f"wrote     {files} into {output}")
 
 
+def _refuse_idle_options() -> None:
+    """Refuse options that say nothing of a file of predictions: who gave them expects something of them."""
+    context = click.get_current_context()
+    given = [name for name in IDLE if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if given:
+        words = ", ".join(
+            f"`--{name.removesuffix('s') if name in ('methods', 'classifiers') else name}`" for name in given
+        )
+        raise click.UsageError(f"{words.replace('_', '-')}: a file of predictions has no use for it; a RUN has")
+
+
 def _evaluate_file(path: Path, given: dict[str, Any]) -> Evaluation:
     from clipsieve.engines import evaluate_predictions
 
-    if given["ratings"] is not None:
-        raise click.UsageError("`--predictions` holds its own ratings or labels: leave `--ratings` out")
     cuts = {name: given[name] for name in ("low", "high", "reverse") if given[name] is not None}
     return evaluate_predictions(path, confidence=given["confidence"], **cuts)
 

@@ -40,6 +40,9 @@ def show_evaluation(evaluation: Evaluation) -> None:
                 f"on `{test_name}`: {render.count(rows[0].n_images, 'image')}, {_n_unwanted(rows[0]):,} unwanted"
             )
         _show_figures(rows)
+        fractions = sorted({row.fraction for row in rows if row.fraction is not None})
+        if len(fractions) > 1:
+            render.print_text(f"\nwhat follows is with {100 * fractions[-1]:g} % of the training images")
         if len(test_names) == 1:  # of several, the JSON has these as well
             _show_intervals(_largest(rows), evaluation)
             _show_counts(_largest(rows))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
@@ -21,6 +22,7 @@ __all__ = [
     "print_warning",
     "rate",
     "seconds",
+    "visible",
 ]
 
 
@@ -32,7 +34,7 @@ def _console(*, stderr: bool) -> Console:
 def print_error(message: str) -> None:
     """Print a whole error message on stderr; `error:` and `hint:` are coloured where colours are wanted."""
     text = Text()
-    for line in f"error: {message}".splitlines():
+    for line in visible(f"error: {message}").splitlines():
         word, colon, rest = line.partition(":")
         style = {"error": "bold red", "hint": "bold cyan"}.get(word)
         text.append(word + colon, style) if style and colon else text.append(word + colon)
@@ -44,13 +46,13 @@ def print_warning(message: str) -> None:
     """Print one warning on stderr."""
     text = Text()
     text.append("warning:", "bold yellow")
-    text.append(f" {message}")
+    text.append(f" {visible(message)}")
     _console(stderr=True).print(text)
 
 
 def print_note(message: str) -> None:
     """Print one line for people on stderr."""
-    _console(stderr=True).print(Text(message))
+    _console(stderr=True).print(Text(visible(message)))
 
 
 def emit_json(value: object, *, lines: bool = False) -> None:
@@ -66,17 +68,33 @@ def print_table(columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]
             heading, justify="right" if justify == "right" else "left", header_style="dim", overflow="fold"
         )
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(visible(cell)) for cell in row))
     console = _console(stderr=False)
     console.soft_wrap = False
     with console.capture() as captured:
         console.print(table)
-    print_text("\n".join(line.rstrip() for line in captured.get().splitlines()))
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
 
 def print_text(text: str = "") -> None:
-    """Print text on stdout as it is."""
-    sys.stdout.write(f"{text}\n")
+    """Print text on stdout as it is, but for characters that would steer the terminal."""
+    sys.stdout.write(f"{visible(text)}\n")
+
+
+def visible(text: str) -> str:
+    r"""Return a text in which what could steer a terminal is spelled out: names come from other people's files.
+
+    >>> visible("evil\x1b[31m"), visible("two\nlines")
+    ('evil\\x1b[31m', 'two\nlines')
+    """
+    return "".join(repr(letter)[1:-1] if _steers(letter) else letter for letter in text)
+
+
+def _steers(letter: str) -> bool:
+    """Return whether a letter is a control character, or turns the direction of writing (Unicode's bidirectional controls)."""
+    if letter in "\n\t":
+        return False
+    return unicodedata.category(letter) == "Cc" or "\u202a" <= letter <= "\u202e" or "\u2066" <= letter <= "\u2069"
 
 
 def count(n: int, noun: str) -> str:

@@ -24,6 +24,7 @@ FRACTION = click.FloatRange(0, 1, min_open=True, max_open=True)
 @click.command(
     cls=Command,
     name="threshold",
+    short_help="Choose thresholds that keep a promise.",
     examples=[
         "clipsieve threshold run --ratings rated.csv --recall 0.95",
         "clipsieve threshold run --ratings rated.csv --recall 0.95 --precision 0.9 --dry-run",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,6 +153,7 @@ def _facts(report: TuneReport, output: Path) -> dict[str, Any]:
         "elapsed_s": round(report.elapsed_s, 3),
         "tuning": classifier.provenance.get("tuning"),
         "calibration": classifier.provenance.get("calibration"),
+        "join": asdict(report.join),
         "notes": list(report.notes),
     }
 
@@ -176,10 +178,12 @@ def _lines(classifier: Classifier) -> list[str]:
     if "strength" in tuning:
         how = {"cross-validation": "chosen by cross-validation", "the caller": "as told"}
         lines.append(f"strength   {tuning['strength']}, {how.get(tuning['strength_from'], 'for want of images')}")
-    if calibration:
-        losses = calibration["held_out_loss"]
+    losses = calibration.get("held_out_loss", {})
+    if classifier.calibration is not None:
         better = f"held-out loss {losses['none']:.3f} without, {losses[calibration['method']]:.3f} with it"
         lines.append(f"calibrated {calibration['method']}, {better}")
+    elif losses:
+        lines.append(f"calibrated no: held-out loss {losses['none']:.3f} without, {losses['platt']:.3f} with it")
     else:
         lines.append("calibrated no: a probability of 0.9 does not mean nine in ten")
     return lines

@@ -267,7 +267,7 @@ def _check_encoder(encoder: Encoder) -> TorchEncoder:
             "context vectors are learned through the text tower, and this encoder cannot be differentiated",
             expected="a CLIP or SigLIP model on the torch backend",
             found=type(encoder).__name__,
-            hint="`--backend torch` with a model that transformers saved, or a method that needs no text tower",
+            hint="scan with a model that transformers saved (`clipsieve scan --backend torch`), or choose another `--method`",
         )
     dtype = next(encoder.model.parameters()).dtype
     if dtype != torch.float32:

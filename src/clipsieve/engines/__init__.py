@@ -6,7 +6,8 @@ from clipsieve.engines.base import Engine
 from clipsieve.engines.classify import import_head, load_classifier_for
 from clipsieve.engines.context import ContextMethod
 from clipsieve.engines.evaluate import Contender, MethodResult, Protocol, evaluate_methods
-from clipsieve.engines.evaluate_runs import EvaluationOptions, evaluate_predictions, evaluate_runs, parse_fractions
+from clipsieve.engines.evaluate_file import evaluate_predictions
+from clipsieve.engines.evaluate_runs import EvaluationOptions, evaluate_runs, parse_fractions
 from clipsieve.engines.evaluation import Evaluation, EvaluationRow, NamedComparison, build_evaluation
 from clipsieve.engines.local import LocalEngine
 from clipsieve.engines.options import MaxFailures, ScanOptions

@@ -137,6 +137,14 @@ def import_head(
     name, identity = identify(model)
     sha256 = identity.weights_sha256 if identity else None
     head = read_head(source, kind=kind, encoder_name=name, encoder_weights_sha256=sha256, embedding_norm=embedding_norm)
+    if identity is not None and head.embedding_dim != identity.embedding_dim:
+        raise EncoderMismatchError(
+            f"`{source}` is a head for another encoder",
+            expected=f"{identity.embedding_dim} wide, as {name} is",
+            found=f"{head.embedding_dim} wide",
+            state="nothing was written",
+            hint="name the encoder that it was trained on with `--model`",
+        )
     save_classifier(head, destination)
     return head
 

@@ -35,6 +35,7 @@ class ContextMethod(Method):
     """
 
     name: ClassVar[str] = "context"
+    takes_all: ClassVar[bool] = True
     model: str | None = None
     n_context: int = 16
     init_text: str | None = None
@@ -55,7 +56,7 @@ class ContextMethod(Method):
         EncoderMismatchError
             If it is not the prior's.
         """
-        check_training(prior, embeddings, targets)
+        embeddings, targets = check_training(prior, embeddings, targets)
         if self.model is None:
             raise UsageError("context vectors are learned through an encoder", hint="name it with `--model`")
         try:
@@ -84,7 +85,6 @@ class ContextMethod(Method):
         return self._classifier(prior, found)
 
     def _classifier(self, prior: ZeroShot, found: Any) -> SoftPrompts:  # noqa: ANN401 - of the torch extra
-        tuning = {**found.provenance, "last_loss": float(found.losses[-1]) if len(found.losses) else None}
         return SoftPrompts(
             class_embeddings=found.class_embeddings,
             class_names=prior.class_names,
@@ -92,5 +92,5 @@ class ContextMethod(Method):
             encoder_name=prior.encoder_name,
             encoder_weights_sha256=prior.encoder_weights_sha256,
             logit_scale=prior.logit_scale,
-            provenance={**prior.provenance, "tuning": tuning},
+            provenance={**prior.provenance, "tuning": found.provenance},
         )

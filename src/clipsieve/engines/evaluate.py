@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -9,10 +11,11 @@ import numpy as np
 
 from clipsieve.classifiers import Classifier, ZeroShot
 from clipsieve.classifiers.methods import Method
+from clipsieve.engines.cores import one_core_each
 from clipsieve.engines.rated_images import RatedImages
 from clipsieve.engines.targets import build_targets
 from clipsieve.errors import UsageError
-from clipsieve.evaluation.metrics import SplitPredictions, flag
+from clipsieve.evaluation.metrics import SplitPredictions
 from clipsieve.evaluation.protocols import Split, hold_out_splits, kfold_splits, paper_splits
 
 __all__ = ["Contender", "MethodResult", "Protocol", "RatedRun", "common_images", "evaluate_methods"]
@@ -143,10 +146,12 @@ def evaluate_methods(
     contenders: Sequence[Contender],
     protocol: Protocol,
     on_fit: Callable[[int, int], object] = lambda _n_done, _n_total: None,
+    on_skip: Callable[[str], object] = lambda _why: None,
 ) -> list[MethodResult]:
     """Train and test every contender on the same splits.
 
-    A finished classifier is only asked; if it was tuned on some of these images, the figures flatter it.
+    A finished classifier is only asked; if it was tuned on some of these images, the figures flatter it. Fits run side by side,
+    each on one core, so that the number of cores changes no digit.
 
     Parameters
     ----------
@@ -156,6 +161,8 @@ def evaluate_methods(
         How to divide them.
     on_fit : callable
         Called with the number of fits done and planned.
+    on_skip : callable
+        Called with a sentence where a method cannot be trained on a fraction, which is left out.
 
     Returns
     -------
@@ -165,24 +172,38 @@ def evaluate_methods(
     Raises
     ------
     UsageError
-        If the images do not suffice for the protocol or a method.
+        If the images do not suffice for the protocol, or for any fraction with any method.
     """
     splits = protocol.splits(contenders[0].run.rated)
     images = _Images(contenders[0].run.rated, splits)
-    plans = [_relevant(splits, contender) for contender in contenders]
-    n_total, n_done, results = sum(map(len, plans)), 0, []
-    for contender, plan in zip(contenders, plans, strict=True):
-        found: dict[tuple[str, float | None], list[tuple[int, SplitPredictions]]] = {}
-        fitted = _Fitted(contender, images)
-        for split in plan:
-            key = (split.test_name, split.fraction if contender.is_trained else None)
-            found.setdefault(key, []).append((split.number, fitted.predict(split)))
-            n_done += 1
-            on_fit(n_done, n_total)
-        for (test_name, fraction), numbered in found.items():
-            numbers, predictions = zip(*numbered, strict=True)
-            results.append(MethodResult(contender.name, fraction, test_name, predictions, numbers, images.names))
-    return results
+    jobs = [job for contender in contenders for job in _jobs(contender, splits)]
+    results: dict[tuple[str, str, float | None], list[tuple[int, SplitPredictions]]] = {}
+    failed: dict[tuple[str, float], UsageError] = {}
+    with one_core_each() as pool:
+        for n_done, (job, outcome) in enumerate(zip(jobs, pool.map(lambda job: job.run(images), jobs), strict=True), 1):
+            on_fit(n_done, len(jobs))
+            if isinstance(outcome, UsageError):
+                failed.setdefault((job.contender.name, job.splits[0].fraction), outcome)
+                continue
+            for split, predictions in zip(job.splits, outcome, strict=True):
+                key = (job.contender.name, split.test_name, split.fraction if job.contender.is_trained else None)
+                results.setdefault(key, []).append((split.number, predictions))
+    for (name, fraction), error in failed.items():
+        on_skip(f"`{name}` was left out at {100 * fraction:g} % of the training images: {error.what}")
+        for key in [key for key in results if (key[0], key[2]) == (name, fraction)]:
+            del results[key]
+    if not results:
+        raise next(iter(failed.values()))
+    return [
+        MethodResult(name, fraction, test_name, *_unzipped(numbered), images.names)
+        for (name, test_name, fraction), numbered in results.items()
+    ]
+
+
+def _unzipped(
+    numbered: Sequence[tuple[int, SplitPredictions]],
+) -> tuple[tuple[SplitPredictions, ...], tuple[int, ...]]:
+    return tuple(predictions for _, predictions in numbered), tuple(number for number, _ in numbered)
 
 
 def _relevant(splits: Sequence[Split], contender: Contender) -> list[Split]:
@@ -198,6 +219,9 @@ def _relevant(splits: Sequence[Split], contender: Contender) -> list[Split]:
     return list(by_test.values())
 
 
+_WHOLE_MACHINE = threading.Lock()
+
+
 class _Images:
     """The tested images, numbered in the order in which they are tested, as readers of the predictions number them, too."""
 
@@ -208,37 +232,45 @@ class _Images:
         self.names = tuple(rated.names[position] for position in order)
 
 
-class _Fitted:
-    """A contender that remembers what it was last fitted on: several test sets share a fit."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Job:
+    """One fit, and the test sets that it serves."""
 
-    def __init__(self, contender: Contender, images: _Images) -> None:
-        self._contender = contender
-        self._images = images
-        self._key: bytes | None = None
-        self._classifier: Classifier | None = None
+    contender: Contender
+    splits: tuple[Split, ...]
 
-    def predict(self, split: Split) -> SplitPredictions:
-        rated = self._contender.run.rated
-        classifier = self._fit(split)
+    def run(self, images: _Images) -> list[SplitPredictions] | UsageError:
+        try:
+            classifier = self._fit()
+        except UsageError as error:
+            return error
+        return [self._predict(classifier, split, images) for split in self.splits]
+
+    def _fit(self) -> Classifier:
+        method, run, train = self.contender.method, self.contender.run, self.splits[0].train
+        if isinstance(method, Classifier):
+            return method
+        classes = None if run.rated.classes is None else tuple(run.rated.classes[i] for i in train)
+        targets = build_targets(run.rated.labels[train], classes, run.prior)
+        with _WHOLE_MACHINE if method.takes_all else contextlib.nullcontext():
+            return method.fit(run.prior, run.rated.embeddings[train], targets)
+
+    def _predict(self, classifier: Classifier, split: Split, images: _Images) -> SplitPredictions:
+        rated = self.contender.run.rated
         probability = classifier.predict_proba(rated.embeddings[split.test])[:, 1]
         return SplitPredictions(
-            image=self._images.number[split.test],
+            image=images.number[split.test],
             labels=rated.labels[split.test],
             probability=probability.astype(np.float64),
-            flagged=flag(probability.astype(np.float64), classifier.threshold),
-            n_train=len(split.train) if self._contender.is_trained else 0,
+            flagged=probability >= np.float32(classifier.threshold),  # in float32, as scores are compared
+            n_train=len(split.train) if self.contender.is_trained else 0,
             rating=rated.rating[split.test],
         )
 
-    def _fit(self, split: Split) -> Classifier:
-        method = self._contender.method
-        if isinstance(method, Classifier):
-            return method
-        key = split.train.tobytes()
-        if self._classifier is None or key != self._key:
-            run = self._contender.run
-            classes = None if run.rated.classes is None else tuple(run.rated.classes[i] for i in split.train)
-            targets = build_targets(run.rated.labels[split.train], classes, run.prior)
-            self._classifier = method.fit(run.prior, run.rated.embeddings[split.train], targets)
-            self._key = key
-        return self._classifier
+
+def _jobs(contender: Contender, splits: Sequence[Split]) -> list[_Job]:
+    """Return the fits that a contender needs: splits with the same training images share one."""
+    by_training: dict[tuple[int, float, bytes], list[Split]] = {}
+    for split in _relevant(splits, contender):
+        by_training.setdefault((split.number, split.fraction, split.train.tobytes()), []).append(split)
+    return [_Job(contender, tuple(group)) for group in by_training.values()]

@@ -1,11 +1,11 @@
-"""From run folders, ratings and names of methods to an evaluation; or from a file of anyone's predictions."""
+"""From run folders, ratings and names of methods to an evaluation."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ from clipsieve.classifiers import Classifier
 from clipsieve.classifiers.methods import Method, build_method
 from clipsieve.engines.classify import load_classifier_for
 from clipsieve.engines.context import ContextMethod
-from clipsieve.engines.evaluate import Contender, MethodResult, Protocol, RatedRun, common_images, evaluate_methods
+from clipsieve.engines.evaluate import Contender, Protocol, RatedRun, common_images, evaluate_methods
 from clipsieve.engines.evaluation import Evaluation, RatedScale, build_evaluation
-from clipsieve.engines.predictions import PredictionGroup, read_predictions
+from clipsieve.engines.lineage import is_in_words, is_same_kind, tuned_on
 from clipsieve.engines.rated_images import JoinReport, RatedImages, join_ratings
 from clipsieve.engines.rating_files import Ratings
 from clipsieve.engines.targets import rating_facts, with_labels
@@ -23,7 +23,7 @@ from clipsieve.engines.tune import load_prior
 from clipsieve.errors import EncoderMismatchError, UsageError
 from clipsieve.store import Run
 
-__all__ = ["EvaluationOptions", "evaluate_predictions", "evaluate_runs", "parse_fractions"]
+__all__ = ["EvaluationOptions", "evaluate_runs", "parse_fractions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +119,13 @@ def evaluate_runs(
     rated, scale = _rated_runs(runs, ratings, options, on_join)
     contenders = [*_methods(runs, rated, options), *_finished(runs, rated, options)]
     _check_names(contenders)
-    results = evaluate_methods(contenders, options.protocol, on_fit)
+    skipped: list[str] = []
+    results = evaluate_methods(contenders, options.protocol, on_fit, skipped.append)
+    facts = _facts(runs, ratings, rated[0].rated, options)
     return build_evaluation(
         results,
-        _facts(runs, ratings, rated[0].rated, options),
-        notes=_notes(contenders, rated),
+        {**facts, "joins": [asdict(one.rated.report) for one in rated]},
+        notes=[*_notes(contenders, rated), *skipped],
         scale=scale,
         n_bootstrap=options.n_bootstrap,
         confidence=options.confidence,
@@ -230,63 +232,19 @@ def _sha256(spec: str) -> str | None:
 def _notes(contenders: Sequence[Contender], rated: Sequence[RatedRun]) -> list[str]:
     notes = []
     here = set(rated[0].rated.digests)
-    for contender in contenders:
-        if isinstance(contender.method, Classifier):
-            n_seen = len(here & set(contender.method.provenance.get("tuned_on", ())))
-            if n_seen:
-                notes.append(
-                    f"`{contender.name}` was tuned on {n_seen:,} of these {len(here):,} images; its figures flatter it"
-                )
-    return notes
-
-
-def evaluate_predictions(
-    path: str | Path,
-    *,
-    threshold: float = 0.5,
-    at_threshold: bool = False,
-    low: float = 2.5,
-    high: float = 3.5,
-    reverse: bool = False,
-    n_bootstrap: int = 1000,
-    confidence: float = 0.95,
-) -> Evaluation:
-    """Evaluate anyone's predictions with the same code.
-
-    Parameters
-    ----------
-    path, threshold, at_threshold, low, high, reverse
-        See `clipsieve.engines.predictions.read_predictions`.
-    n_bootstrap, confidence
-        As in `EvaluationOptions`.
-
-    Raises
-    ------
-    UsageError
-        If the file cannot be read or does not hold predictions.
-    """
-    found = read_predictions(path, threshold=threshold, at_threshold=at_threshold, low=low, high=high, reverse=reverse)
-    results = [_as_result(group) for group in found.groups]
-    several = len({result.name for result in results}) > 1
-    facts = {
-        "predictions": {"file": found.path.name, "sha256": found.sha256},
-        "threshold": threshold,
-        "at_threshold": at_threshold,
-        "n_left_out": found.n_left_out,
-    }
-    notes = list(found.notes)
-    if several and not found.has_images:
-        notes.append("methods are not compared: the file has no column `image` that says which rows belong together")
-    return build_evaluation(
-        results,
-        facts,
-        notes=notes,
-        can_compare=several and found.has_images,
-        n_bootstrap=n_bootstrap,
-        confidence=confidence,
-    )
-
-
-def _as_result(group: PredictionGroup) -> MethodResult:
-    numbers = tuple(range(len(group.splits)))
-    return MethodResult(group.method or "predictions", group.fraction, "", group.splits, numbers)
+    made = [(f"`{one.name}`", one.method) for one in contenders if isinstance(one.method, Classifier)]
+    made += [("what the prompts begin with", run.prior) for run in rated]
+    for name, classifier in made:
+        seen, is_complete = tuned_on(classifier.provenance)
+        if is_in_words(classifier.method, classifier.provenance):
+            continue
+        if not is_complete or not is_same_kind(seen, here):
+            notes.append(f"which images {name} was tuned on is not known; if these are among them, figures flatter it")
+        elif seen & here:
+            notes.append(f"{name} was tuned on {len(seen & here):,} of these {len(here):,} images; figures flatter it")
+    n_copies = len(rated[0].rated.digests) - len(here)
+    if n_copies:
+        notes.append(
+            f"{n_copies:,} of the rated images are copies of others; both sides of a split may hold the same one"
+        )
+    return list(dict.fromkeys(notes))

@@ -15,7 +15,7 @@ from clipsieve._version import __version__
 from clipsieve.engines.evaluate import MethodResult
 from clipsieve.evaluation.bootstrap import MetricSummary, summarize_splits
 from clipsieve.evaluation.comparison import Comparison, compare_methods
-from clipsieve.evaluation.metrics import Confusion, RatingBin, accuracy_by_rating, confusion
+from clipsieve.evaluation.metrics import Confusion, RatingBin, SplitPredictions, accuracy_by_rating, confusion
 
 __all__ = ["Evaluation", "EvaluationRow", "NamedComparison", "RatedScale", "build_evaluation"]
 
@@ -120,7 +120,7 @@ class Evaluation:
         """Return everything but the predictions, as JSON: NaN and infinity become null."""
         return {
             "clipsieve_version": __version__,
-            **self.facts,
+            **_plain(self.facts),
             "notes": list(self.notes),
             "results": [_plain({**asdict(row), "metrics": _metrics(row.metrics)}) for row in self.rows],
             "comparisons": [_plain(_comparison(one)) for one in self.comparisons],
@@ -205,11 +205,27 @@ def _compare(results: Sequence[MethodResult], options: Mapping[str, Any]) -> lis
     for test_name in dict.fromkeys(result.test_name for result in results):
         here = [result for (_, name), result in last.items() if name == test_name][:MAX_COMPARED]
         for first, second in itertools.combinations(here, 2):
-            shared = sorted(set(first.numbers) & set(second.numbers))
-            pair = [[dict(zip(r.numbers, r.splits, strict=True))[n] for n in shared] for r in (first, second)]
-            found = compare_methods(pair[0], pair[1], **options)
-            compared.append(NamedComparison(first.name, second.name, test_name, found))
+            pair = _paired(first, second)
+            if pair is not None:
+                found = compare_methods(*pair, **options)
+                compared.append(NamedComparison(first.name, second.name, test_name, found))
     return compared
+
+
+def _paired(first: MethodResult, second: MethodResult) -> tuple[list[SplitPredictions], list[SplitPredictions]] | None:
+    """Return both methods' predictions of the splits that both have, or None if they are not of the same images.
+
+    What is not trained says the same of a test set in every draw of training images, and stands once in the results.
+    """
+    numbers = sorted(set(first.numbers) | set(second.numbers))
+    named = [dict(zip(result.numbers, result.splits, strict=True)) for result in (first, second)]
+    for result, splits in zip((first, second), named, strict=True):
+        if result.fraction is None and len(splits) == 1:
+            splits.update(dict.fromkeys(numbers, result.splits[0]))
+    shared = [number for number in numbers if all(number in splits for splits in named)]
+    pair = tuple([splits[number] for number in shared] for splits in named)
+    same = all(np.array_equal(one.image, other.image) for one, other in zip(*pair, strict=True))
+    return (pair[0], pair[1]) if shared and same else None
 
 
 def _metrics(metrics: Mapping[str, MetricSummary]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float32, Float64, Int64
 
+from clipsieve.engines.lineage import is_same_kind
 from clipsieve.engines.rated_images import JoinReport, RatedImages, join_ratings
 from clipsieve.engines.rating_files import Ratings
 from clipsieve.engines.score_facts import ScoreFacts
@@ -34,6 +35,8 @@ class LabelledScores:
         Images with a label that were left out because the classifier was tuned on them.
     join : JoinReport
         What became of the rated names.
+    is_comparable : bool
+        Whether it can be told which of these images the classifier was tuned on.
     """
 
     probability: Float64[np.ndarray, "n"]
@@ -41,6 +44,7 @@ class LabelledScores:
     everything: Float64[np.ndarray, "m"]
     n_tuned_on: int
     join: JoinReport
+    is_comparable: bool
 
 
 def read_labelled_scores(run: Run, name: str, facts: ScoreFacts, ratings: Ratings) -> LabelledScores:
@@ -63,7 +67,8 @@ def read_labelled_scores(run: Run, name: str, facts: ScoreFacts, ratings: Rating
     joined = join_ratings(run, ratings)
     rated, n_tuned_on = _without_tuned(joined, facts)
     everything, probability = _read_probabilities(run, name, rated.image_ids)
-    return LabelledScores(probability, rated.labels, everything, n_tuned_on, joined.report)
+    is_comparable = is_same_kind(facts.tuned_on, rated.digests)
+    return LabelledScores(probability, rated.labels, everything, n_tuned_on, joined.report, is_comparable)
 
 
 def _without_tuned(joined: RatedImages, facts: ScoreFacts) -> tuple[RatedImages, int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 
 from clipsieve.engines.rating_tables import Cells, RatingTable
 from clipsieve.errors import UsageError
@@ -18,7 +18,7 @@ from clipsieve.evaluation.ratings import LABEL_WORDS, label_ratings, label_words
 
 __all__ = ["COLUMNS", "PredictionGroup", "Predictions", "read_predictions"]
 
-COLUMNS = ("method", "fraction", "fold", "image", "rating", "label", "probability")
+COLUMNS = ("method", "fraction", "test", "fold", "image", "rating", "label", "probability", "flagged")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _N_NAMED = 5
 
@@ -34,15 +34,18 @@ class PredictionGroup:
     method : str or None
         As in the file; None without such a column.
     fraction : float or None
-        0-1; None without such a column.
+        0-1; None without such a column, or where it is empty.
     folds : tuple of str
         Their names, in the order of the file; ("",) without such a column.
+    test_name : str
+        Which test set, where there are several; empty without such a column.
     splits : tuple of SplitPredictions
         One for each fold. `n_train` is 0, since the file does not say it.
     """
 
     method: str | None
     fraction: float | None
+    test_name: str
     folds: tuple[str, ...]
     splits: tuple[SplitPredictions, ...]
 
@@ -94,7 +97,8 @@ def read_predictions(
 
     The column `probability` is needed, and `rating` or `label`; with both, the label counts, and the rating tells only how
     hard an image is. `fold`, `method` and `fraction` divide the rows; `image` says which rows are of the same image, and in
-    each fold puts them in the same order for every method. Other columns are not read.
+    each fold puts them in the same order for every method. `test` tells several test sets apart. `flagged` holds decisions
+    that were made already, 1 or 0; then no threshold is needed. Other columns are not read.
 
     Parameters
     ----------
@@ -123,7 +127,7 @@ def read_predictions(
         image=_codes(_words(cells, "image"))[0] if has_images else np.arange(len(labels)),
         labels=labels,
         probability=probability,
-        flagged=flag(probability, threshold, at_threshold=at_threshold),
+        flagged=_flagged(cells, probability, threshold, at_threshold=at_threshold),
         rating=rating,
     )
     groups, notes = _divide(cells, rows, has_images=has_images)
@@ -178,6 +182,24 @@ def _numbers(cells: Cells, column: str, least: float, most: float) -> Float64[np
     return numbers
 
 
+def _fractions(cells: Cells) -> list[float | None]:
+    """Return the fractions; None where a cell is empty, as for a method that is not trained."""
+    texts = [text.strip() for text in cells.columns["fraction"]]
+    filled = Cells(cells.table, cells.lines, {"fraction": [text or "1" for text in texts]})
+    numbers = _numbers(filled, "fraction", 0.0, 1.0).tolist()
+    return [number if text else None for number, text in zip(numbers, texts, strict=True)]
+
+
+def _flagged(
+    cells: Cells, probability: Float64[np.ndarray, "n"], threshold: float, *, at_threshold: bool
+) -> Bool[np.ndarray, "n"]:
+    if "flagged" not in cells.columns:
+        return flag(probability, threshold, at_threshold=at_threshold)
+    decided = label_words(cells.columns["flagged"])
+    cells.refuse("flagged", np.flatnonzero(decided == -1).tolist(), "is no decision", expected="1 or 0 in each row")
+    return np.asarray(decided == 1)
+
+
 def _words(cells: Cells, column: str) -> list[str]:
     texts = [text.strip() for text in cells.columns[column]]
     empty = (position for position, text in enumerate(texts) if not text)
@@ -198,9 +220,10 @@ def _divide(
     """Return the groups, and what is odd about their folds."""
     n = len(rows.labels)
     methods = _words(cells, "method") if "method" in cells.columns else [None] * n
-    fractions = _numbers(cells, "fraction", 0.0, 1.0).tolist() if "fraction" in cells.columns else [None] * n
+    fractions = _fractions(cells) if "fraction" in cells.columns else [None] * n
+    tests = [text.strip() for text in cells.columns["test"]] if "test" in cells.columns else [""] * n
     fold_of, folds = _codes(_words(cells, "fold") if "fold" in cells.columns else [""] * n)
-    group_of, names = _codes(list(zip(methods, fractions, strict=True)))
+    group_of, names = _codes(list(zip(methods, fractions, tests, strict=True)))
     part = group_of * len(folds) + fold_of
     order = np.lexsort((rows.image, part))
     if has_images:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
+from clipsieve.engines.lineage import ID_PREFIX
 from clipsieve.engines.rated_names import LEVELS, Place, match_names
 from clipsieve.engines.rating_files import Ratings
 from clipsieve.errors import UsageError
@@ -60,7 +61,7 @@ class RatedImages:
     image_ids : tuple of str
         As in the run.
     digests : tuple of str
-        The first 16 hex digits of the sha256 of the encoded image, or, where it is not known, of its id.
+        The first 16 hex digits of the sha256 of the encoded image; where it is not known, `id-` and 13 of that of its id.
     embeddings : float32 array of shape (n, d)
         Unit norm.
     rating, labels, classes, splits
@@ -168,9 +169,13 @@ def _read(run: Run, places: Sequence[Place]) -> tuple[Float32[np.ndarray, "n d"]
         embeddings[present] = to_float32(table.column("embedding"))
         facts = (table.column(name).to_pylist() for name in ("sha256", "failure_code"))
         for i, is_missing, sha256, code in zip(members, missing, *facts, strict=True):
-            digests[i] = (sha256 or hashlib.sha256(places[i].image_id.encode()).hexdigest())[:16]
+            digests[i] = sha256[:16] if sha256 else ID_PREFIX + _hex(places[i].image_id)[:13]
             codes[i] = (code or "unknown") if is_missing else None
     return embeddings, digests, codes
+
+
+def _hex(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _picked(values: Sequence[str], index: Int64[np.ndarray, "m"]) -> tuple[str, ...]:

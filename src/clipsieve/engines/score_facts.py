@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from clipsieve.classifiers import Classifier, describe_classifier, load_classifier
+from clipsieve.engines.lineage import is_in_words, tuned_on
 from clipsieve.errors import RunCorruptError, UsageError
 from clipsieve.evaluation.operating_points import OperatingPoint
 from clipsieve.store import Run
@@ -125,7 +126,7 @@ def read_score_facts(run: Run, name: str) -> ScoreFacts:
     """
     facts = run.score_facts(name)
     provenance = _table(facts.get("provenance"))
-    tuned_on, is_complete = _tuned_on(provenance)
+    digests, is_complete = tuned_on(provenance)
     try:
         remove_threshold = facts.get("remove_threshold")
         return ScoreFacts(
@@ -134,8 +135,8 @@ def read_score_facts(run: Run, name: str) -> ScoreFacts:
             classes=tuple(zip(facts.get("class_names", ()), facts.get("unwanted", ()), strict=True)),
             calibration=_calibration(facts.get("calibration"), provenance),
             promises=tuple(Promise.from_json(record) for record in facts.get("operating_points") or ()),
-            tuned_on=tuned_on,
-            is_origin_known=facts.get("method") in (None, "zero-shot") or is_complete,
+            tuned_on=digests,
+            is_origin_known=is_complete or is_in_words(facts.get("method"), provenance),
         )
     except (KeyError, TypeError, ValueError) as error:
         file = run.path / "scores" / name / "classifier.json"
@@ -158,19 +159,6 @@ def _calibration(calibration: Any, provenance: Mapping[str, Any]) -> ScoreCalibr
         return None
     n_images = _table(provenance.get("calibration")).get("n_images")
     return ScoreCalibration(str(calibration["method"]), n_images if type(n_images) is int else None)
-
-
-def _tuned_on(provenance: Mapping[str, Any]) -> tuple[frozenset[str], bool]:
-    """Return the images of a classifier's training and of that of the prompts it began with, and whether those are all."""
-    found: set[str] = set()
-    while True:
-        digests = provenance.get("tuned_on")
-        if not isinstance(digests, list) or not all(isinstance(digest, str) for digest in digests):
-            return frozenset(found), False
-        found.update(digests)
-        if "begins_with" not in provenance:
-            return frozenset(found), True
-        provenance = _table(provenance["begins_with"])
 
 
 def classifier_facts(classifier: Classifier) -> dict[str, Any]:

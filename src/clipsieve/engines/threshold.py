@@ -245,9 +245,9 @@ def _warnings(name: str, facts: ScoreFacts, scores: LabelledScores, targets: _Ta
             f"a confidence of {targets.confidence:g} is low: where nearly all images of a small run are labelled, the promise "
             f"may be broken slightly more often than it says; with {SURE_WITHOUT_REPLACEMENT:g} or more it is not"
         )
-    if not facts.is_origin_known:
+    if not (facts.is_origin_known and scores.is_comparable):
         warnings.append(
-            f"nobody wrote down which images the classifier of `{name}` was tuned on: the promise holds only if none of the "
+            f"it cannot be told which images the classifier of `{name}` was tuned on: the promise holds only if none of the "
             "rated images is among them"
         )
     if targets.precision is not None and scores.join.n_left_out:

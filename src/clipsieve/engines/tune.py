@@ -13,6 +13,8 @@ from clipsieve.classifiers import Classifier, SoftPrompts, ZeroShot
 from clipsieve.classifiers.methods import Method
 from clipsieve.engines.classify import load_classifier_for
 from clipsieve.engines.context import ContextMethod
+from clipsieve.engines.cores import one_core_each
+from clipsieve.engines.lineage import is_in_words, tuned_on
 from clipsieve.engines.rated_images import JoinReport, RatedImages, join_ratings
 from clipsieve.engines.rating_files import Ratings
 from clipsieve.engines.targets import build_targets, rating_facts, with_labels
@@ -75,7 +77,7 @@ def load_prior(run: Run, prompts: str, *, model: str | None = None) -> ZeroShot:
         encoder_name=classifier.encoder_name,
         encoder_weights_sha256=classifier.encoder_weights_sha256,
         logit_scale=classifier.logit_scale,
-        provenance={"begins_with": classifier.provenance},
+        provenance={"begins_with": classifier.provenance, "tuned_on": []},
     )
 
 
@@ -126,7 +128,8 @@ def tune(
     if isinstance(method, ContextMethod) and method.model is None:
         method = replace(method, model=model or run.manifest.encoder_location)
     started = time.monotonic()
-    classifier = method.fit(prior, used.embeddings, targets_of(used, prior))
+    with one_core_each():
+        classifier = method.fit(prior, used.embeddings, targets_of(used, prior))
     elapsed_s = time.monotonic() - started
     facts = {**classifier.provenance, **_facts(ratings, used)}
     return TuneReport(
@@ -134,15 +137,21 @@ def tune(
         join=joined.report,
         n_images=len(chosen),
         n_unwanted=int(used.labels.sum()),
-        n_held_out=len(rated.labels) - len(chosen),
+        n_held_out=_n_unseen(rated, used, prior),
         elapsed_s=elapsed_s,
-        notes=tuple(_notes(classifier, used)),
+        notes=tuple(_notes(classifier, prior, used)),
     )
 
 
 def targets_of(rated: RatedImages, prior: Classifier) -> Bool[np.ndarray, "n k"]:
     """Return the classes that each rated image may belong to."""
     return build_targets(rated.labels, rated.classes, prior)
+
+
+def _n_unseen(rated: RatedImages, used: RatedImages, prior: Classifier) -> int:
+    """Return how many rated images neither this nor what it begins with was tuned on."""
+    seen = tuned_on(prior.provenance)[0] | set(used.digests)
+    return sum(digest not in seen for digest in rated.digests)
 
 
 def _chosen(rated: RatedImages, n_images: int | None, hold_out: float, seed: int) -> Int64[np.ndarray, "m"]:
@@ -175,12 +184,25 @@ def _facts(ratings: Ratings, used: RatedImages) -> dict[str, Any]:
     }
 
 
-def _notes(classifier: Classifier, used: RatedImages) -> list[str]:
+def _notes(classifier: Classifier, prior: Classifier, used: RatedImages) -> list[str]:
     notes = []
-    if classifier.provenance.get("tuning", {}).get("strength") == "infinite":
+    tuning = classifier.provenance.get("tuning", {})
+    if tuning.get("strength") == "infinite" and tuning.get("strength_from") != "the caller":
+        why = {
+            "cross-validation": "these ratings do not tell images apart better than they do",
+            "too few images": "cross-validation needs at least 4 unwanted and 4 wanted images",
+        }[tuning["strength_from"]]
+        notes.append(f"the prompts were kept as they are: {why}")
+    seen, is_complete = tuned_on(prior.provenance)
+    n_seen = len(seen & set(used.digests))
+    if n_seen:
         notes.append(
-            "the prompts in words were kept: these ratings do not tell images apart better than they do"
-            if len(used.labels) and np.bincount(used.labels, minlength=2).min() >= 4
-            else "the prompts in words were kept: cross-validation needs at least 4 unwanted and 4 wanted images"
+            f"the prompts that this begins with were tuned on {n_seen:,} of these images: nothing could really be held out, "
+            "so the strength is too great and the calibration too sure"
         )
+    elif not is_complete and not is_in_words(prior.method, prior.provenance):
+        notes.append("which images the prompts that this begins with were tuned on is not known")
+    n_copies = len(used.digests) - len(set(used.digests))
+    if n_copies:
+        notes.append(f"{n_copies:,} of the images are copies of others, which makes cross-validation too sure")
     return notes

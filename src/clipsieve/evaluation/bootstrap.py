@@ -128,8 +128,8 @@ def bootstrap_intervals(
     check_splits(splits)
     found = _resample([splits], n_bootstrap, confidence, seed)
     ends = {name: interval_of(distribution, confidence) for name, distribution in found.items()}
-    # No metric is negative; a reflected limit may be.
-    return {name: (float(np.maximum(low, 0.0)), high) for name, (low, high) in ends.items()}
+    # No metric is negative or above 1; a reflected limit may be.
+    return {name: (float(np.maximum(low, 0.0)), float(np.minimum(high, 1.0))) for name, (low, high) in ends.items()}
 
 
 def paired_bootstrap(

@@ -99,7 +99,7 @@ def compare_methods(
         The same images in the same order in each split.
     test_train_ratio : float, optional
         Test images over training images, > 0, for the t-test. By default from the splits, with the fewer training images if
-        the methods differ; where neither method was trained, the t-test gives NaN.
+        the methods differ; where neither method was trained, or all splits test the same images, the t-test gives NaN.
     n_bootstrap, confidence, seed
         As for `paired_bootstrap`.
 
@@ -191,7 +191,12 @@ def _sum_by_image(image: Int64[np.ndarray, "n"], lead: Int64[np.ndarray, "n"]) -
 
 
 def _ratio_of(first: Splits, second: Splits) -> float:
-    """Return test images over training images, the fewer of both methods; NaN if neither was trained."""
+    """Return test images over training images, the fewer of both methods.
+
+    NaN if neither was trained, and where every split has the same test images: the correction is for tests that vary.
+    """
+    if len(first) > 1 and all(np.array_equal(split.image, first[0].image) for split in first):
+        return np.nan
     n_test = sum(len(split.image) for split in first)
     n_train = [total for total in (sum(split.n_train for split in splits) for splits in (first, second)) if total > 0]
     return n_test / min(n_train) if n_train else np.nan

@@ -29,7 +29,7 @@ class Prevalence:
     n_unwanted_low, n_unwanted_high : int
         The ends of its interval, rounded outwards.
     confidence : float
-        In at least this fraction of samples, the interval holds the truth.
+        In about this fraction of samples, or more, the interval holds the truth; see `count_interval`.
     """
 
     n_images: int

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from clipsieve.engines import Evaluation, MethodResult
-from clipsieve.errors import RunConflictError, UsageError
+from clipsieve.errors import RunConflictError, RunError
 from clipsieve.outputs.canvas import MAX_LINES
 from clipsieve.outputs.pictures import (
     Curve,
@@ -22,15 +20,16 @@ from clipsieve.outputs.pictures import (
     draw_reliability,
     draw_roc,
 )
+from clipsieve.store import write_json, write_table
 
-__all__ = ["write_evaluation"]
+__all__ = ["check_evaluation_folder", "write_evaluation"]
 
-COLUMNS = ("method", "fraction", "fold", "image", "rating", "label", "probability")
+COLUMNS = ("method", "fraction", "test", "fold", "image", "rating", "label", "probability", "flagged")
 OURS = ("evaluation.json", "predictions.parquet")
 
 
 def write_evaluation(evaluation: Evaluation, directory: str | Path) -> list[Path]:
-    """Write an evaluation into a folder; files of an earlier one are replaced, others stay.
+    """Write an evaluation into a folder that is new, empty, or holds an earlier evaluation, which is replaced.
 
     `evaluation.json` holds all figures, `predictions.parquet` every prediction, in the form that `clipsieve evaluate
     --predictions` reads, and `ratings.png` the ratings and how they became labels. For each test set there are `roc.png`,
@@ -44,43 +43,62 @@ def write_evaluation(evaluation: Evaluation, directory: str | Path) -> list[Path
     Raises
     ------
     RunConflictError
-        If the path is a file.
-    UsageError
-        If a file cannot be written.
+        If the path is a file, or a folder with other files.
+    RunError, UsageError
+        If a file cannot be written; each is whole or absent.
     """
     directory = Path(directory)
+    check_evaluation_folder(directory)
+    try:
+        write_table(directory / OURS[1], _predictions(evaluation.results))
+        write_json(directory / OURS[0], evaluation.to_json())
+    except RunError as error:
+        raise RunError(
+            error.what, state="each file is whole or as it was", hint="make room, or name another folder"
+        ) from error
+    return [*(directory / name for name in OURS), *_draw(evaluation, directory)]
+
+
+def check_evaluation_folder(directory: Path) -> None:
+    """Refuse a place where an evaluation would mix with something else: a data set, a run, others' predictions.
+
+    Raises
+    ------
+    RunConflictError
+        If it is a file, or a folder that holds files and no earlier evaluation.
+    """
     if directory.exists() and not directory.is_dir():
         raise RunConflictError(f"`{directory}` is a file", expected="a folder", state="nothing was written")
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(evaluation.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
-        (directory / OURS[0]).write_text(text + "\n", encoding="utf-8")
-        pq.write_table(_predictions(evaluation.results), directory / OURS[1], compression="zstd")
-    except OSError as error:
-        raise UsageError(f"cannot write into `{directory}`: {error.strerror}") from error
-    return [*(directory / name for name in OURS), *_draw(evaluation, directory)]
+    if directory.exists() and any(directory.iterdir()) and not (directory / OURS[0]).exists():
+        raise RunConflictError(
+            f"the folder `{directory}` holds other files",
+            expected="a new or empty folder, or one that holds an earlier evaluation",
+            state="nothing was written",
+            hint="choose another folder with `-o`",
+        )
 
 
 def _predictions(results: Sequence[MethodResult]) -> pa.Table:
     """Return one row for each prediction."""
     columns: dict[str, list[pa.Array]] = {name: [] for name in COLUMNS}
     for result in results:
-        name = f"{result.name} on {result.test_name}" if result.test_name else result.name
         for number, split in zip(result.numbers, result.splits, strict=True):
             n = len(split.labels)
             rating = split.rating if split.rating is not None else np.full(n, np.nan)
-            columns["method"].append(pa.array([name] * n))
-            columns["fraction"].append(
-                pa.array([result.fraction if result.fraction is not None else 1.0] * n, pa.float64())
-            )
+            columns["method"].append(pa.array([result.name] * n))
+            columns["fraction"].append(pa.array([result.fraction] * n, pa.float64()))
+            columns["test"].append(pa.array([result.test_name] * n))
             columns["fold"].append(pa.array([number] * n, pa.int64()))
             names = [result.names[i] for i in split.image] if result.names else split.image.astype(str)
             columns["image"].append(pa.array(names, pa.string()))
             columns["rating"].append(pa.array(rating, from_pandas=True))
             columns["label"].append(pa.array(split.labels))
             columns["probability"].append(pa.array(split.probability))
+            columns["flagged"].append(pa.array(split.flagged.astype(np.int64)))
     table = pa.table({name: pa.chunked_array(arrays) for name, arrays in columns.items()})
-    return table.drop_columns(["rating"]) if table.column("rating").null_count == table.num_rows else table
+    empty = ["rating"] if table.column("rating").null_count == table.num_rows else []
+    empty += [] if any(result.test_name for result in results) else ["test"]
+    return table.drop_columns(empty)
 
 
 def _draw(evaluation: Evaluation, directory: Path) -> list[Path]:

@@ -1,0 +1,28 @@
+"""Small fits side by side, each on one core.
+
+A library for linear algebra divides a product among its own threads, in an order that depends on their number; the last digits
+follow. With one thread in each fit they do not, and fits beside each other use the cores better than one fit on all of them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+__all__ = ["one_core_each"]
+
+
+@contextmanager
+def one_core_each() -> Iterator[ThreadPoolExecutor]:
+    """Yield a pool with a thread for each core; in it, and beside it, linear algebra stays on one core."""
+    from threadpoolctl import threadpool_limits
+
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    pool = ThreadPoolExecutor(n_cores)
+    with threadpool_limits(limits=1, user_api="blas"):
+        try:
+            yield pool
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C, what has not begun is not begun
