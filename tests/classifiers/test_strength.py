@@ -139,7 +139,7 @@ def test_errors_are_standard_errors_of_the_difference_to_the_best():
     np.testing.assert_allclose(found.errors, [difference.std(ddof=1) / np.sqrt(300), 0], atol=1e-12)
 
 
-@pytest.mark.parametrize(("n", "n_draws"), [(99, 4), (100, 1)])
+@pytest.mark.parametrize(("n", "n_draws"), [(99, 3), (100, 1)])
 def test_folds_are_stratified_and_small_sets_are_divided_several_times(n, n_draws):
     labels = (np.arange(n) % 3 == 0).astype(int)
     _, family = choose(noisy_margins(labels, [1.0, 2.0]), labels)
@@ -166,7 +166,7 @@ def test_a_label_of_many_classes_reaches_every_fold():
             return super().fit(weights, strengths, tolerance=tolerance)
 
     choose_strength(Noting(targets, np.zeros((1, 16))), targets, unwanted, np.array([0.0]))
-    assert len(seen) == 16
+    assert len(seen) == 12
     assert all((targets[fold] & unwanted).any(axis=1).sum() == 1 for fold in seen)
 
 

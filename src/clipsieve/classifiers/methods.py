@@ -23,7 +23,7 @@ from clipsieve.errors import UsageError
 __all__ = ["METHODS", "PROMPT_STRENGTHS", "Method", "ProbeMethod", "SoftPromptMethod", "ZeroShotMethod", "build_method"]
 
 # Infinity is the text prompts themselves; the weakest lets a prompt go wherever a few images pull it.
-PROMPT_STRENGTHS = (np.inf, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
+PROMPT_STRENGTHS = (np.inf, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 PROBE_STRENGTHS = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 NO_CHOICE_PROBE = 1.0  # where there are too few images to choose by
 

@@ -16,7 +16,7 @@ __all__ = ["Family", "StrengthChoice", "choose_strength", "has_enough"]
 N_FOLDS = 5
 FEWEST = 4  # images of each label: with fewer, cross-validation has nothing to say
 FEW = 100  # below this many images, folds are drawn anew several times: one draw would be a matter of luck
-N_DRAWS = 4
+N_DRAWS = 3
 TOLERATED = 0.5  # standard errors
 
 
@@ -42,7 +42,7 @@ class Family(ABC):
     def fit_all(self, strength: float) -> Float[np.ndarray, "..."]:
         """Return the parameters of one model of all images, to the last digits that matter."""
         n = len(self.targets)
-        return np.asarray(self.fit(np.ones((1, n)), np.array([strength]), tolerance=1e-6)[0])
+        return np.asarray(self.fit(np.ones((1, n)), np.array([strength]), tolerance=1e-5)[0])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,7 +143,7 @@ def _held_out(
     """Return the margins of each image at each strength, by the model that was fitted without its fold; with shifts, without."""
     folds = assign_folds(groups, n_folds, rng)
     weights = np.repeat((folds != np.arange(n_folds)[:, None]).astype(np.float32), len(strengths), axis=0)
-    parameters = family.fit(weights, np.tile(strengths, n_folds), tolerance=1e-3)
+    parameters = family.fit(weights, np.tile(strengths, n_folds), tolerance=3e-3)
     logits = family.logits(parameters)
     own = logits - family.shifts(parameters)[:, :, None]
     both = []
