@@ -20,6 +20,8 @@ from clipsieve.classifiers.methods import (
 from clipsieve.classifiers.similarity import normalize
 from clipsieve.errors import UsageError
 
+pytestmark = pytest.mark.slow  # so that the default tests take less than a minute
+
 D = 24
 
 

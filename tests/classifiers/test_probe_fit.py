@@ -7,6 +7,8 @@ from sklearn.linear_model import LogisticRegression
 
 from clipsieve.classifiers.probe_fit import ProbeFamily, fit_probes, probe_objective
 
+pytestmark = pytest.mark.slow  # so that the default tests take less than a minute
+
 
 def draw(k=2, n=90, d=6, seed=0, spread=1.5):
     rng = np.random.default_rng(seed)

@@ -16,6 +16,8 @@ from clipsieve.classifiers.similarity import normalize
 from clipsieve.errors import ClassifierFileError, UnsafeFileError, UsageError
 from tf_bundles import VALUE, keras_by_hand, keras_variables, saved_model
 
+pytestmark = pytest.mark.slow  # so that the default tests take less than a minute
+
 
 def embeddings(n=40, d=12):
     return normalize(np.random.default_rng(1).normal(size=(n, d)))

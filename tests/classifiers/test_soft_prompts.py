@@ -8,6 +8,8 @@ from scipy.special import expit, log_softmax, logsumexp
 
 from clipsieve.classifiers.soft_prompts import PromptFamily, fit_soft_prompts, soft_prompt_objective
 
+pytestmark = pytest.mark.slow  # so that the default tests take less than a minute
+
 SCALE = 20.0
 
 

@@ -13,6 +13,8 @@ from clipsieve.classifiers.probe_fit import ProbeFamily
 from clipsieve.classifiers.soft_prompts import PromptFamily
 from clipsieve.classifiers.strength import Family, choose_strength, has_enough
 
+pytestmark = pytest.mark.slow  # so that the default tests take less than a minute
+
 STRENGTHS = np.array(PROMPT_STRENGTHS)
 UNWANTED = np.array([False, True])
 

@@ -14,6 +14,8 @@ from clipsieve.classifiers.tf_bundle import MAX_INDEX_BYTES, read_variables
 from clipsieve.errors import ClassifierFileError
 from tf_bundles import HEADER, block, bundle, entry, field, masked, sealed, slow_crc32c, table, varint
 
+pytestmark = pytest.mark.slow  # so that the default tests take less than a minute
+
 # Written by `tf.raw_ops.SaveV2` of TensorFlow 2.21.
 TRUE_DATA = base64.b64decode(
     "AAAAPwAAgL4AAAA+AACAQAAAgD8AAAAABwAAAAAAAAAAAAAAAACAPgAAAD8AAEA/AACAPwAAoD8AAIA/AACAvwAAgD8AAADAAABAP8A/AMBAQAA4VVVVVVVV"

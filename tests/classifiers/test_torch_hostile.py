@@ -12,6 +12,8 @@ from clipsieve.classifiers.torch_zip import MAX_PICKLE_BYTES, read_tensors
 from clipsieve.errors import ClassifierFileError, UnsafeFileError
 from torch_files import FLOATS, archive, state, tensor, text
 
+pytestmark = pytest.mark.slow  # so that the default tests take less than a minute
+
 
 def refused(content, kind=UnsafeFileError):
     with pytest.raises(kind) as caught:

@@ -12,6 +12,8 @@ from clipsieve.cli.entry import run
 from model_folders import WIDTH, make_onnx_folder
 from rated_runs import TWO, draw_embeddings, draw_ratings, write_run, write_table
 
+pytestmark = pytest.mark.slow  # so that the default tests take less than a minute
+
 N = 300  # so that a training set has more than 100 images, where cross-validation is quickest
 RATING = draw_ratings(N, seed=11)
 PREDICTIONS = Path(__file__).parents[3] / "shared/data/q16/smid_predictions_ViT-B-32.csv"

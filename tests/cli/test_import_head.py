@@ -19,6 +19,8 @@ from clipsieve.types import EmbeddedImage, EncoderIdentity, FileFacts, ImageRef,
 from tf_bundles import keras_by_hand, keras_variables, saved_model
 from torch_files import archive, tensor, text
 
+pytestmark = pytest.mark.slow  # so that the default tests take less than a minute
+
 L14 = "ViT-L-14__openai"
 VARIABLES = keras_variables((12, 6, 16, 8, 1))
 rng = np.random.default_rng(0)

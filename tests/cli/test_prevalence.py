@@ -13,6 +13,8 @@ from clipsieve.errors import UsageError
 from clipsieve.store import Run, RunManifest, image_table, score_table
 from clipsieve.types import EmbeddedImage, EncoderIdentity, FileFacts, ImageRef, Preprocessing
 
+pytestmark = pytest.mark.slow  # so that the default tests take less than a minute
+
 IDENTITY = EncoderIdentity("tiny", "a" * 64, Preprocessing(8, "squash", "bicubic", (0,) * 3, (1,) * 3), "fp32", 2)
 N = 900
 

@@ -10,6 +10,8 @@ from PIL import Image
 from clipsieve import ScanOptions, load_encoder, open_source, scan
 from clipsieve.engines import LocalEngine
 
+pytestmark = pytest.mark.slow  # so that the default tests take less than a minute
+
 
 @pytest.mark.parametrize("missing", [0, 1, 2, 3])
 def test_a_part_made_alone_equals_the_same_part_made_among_others(tmp_path: Path, missing: int) -> None:

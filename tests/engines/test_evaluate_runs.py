@@ -33,6 +33,8 @@ from clipsieve.store import Run
 from model_folders import WIDTH, make_onnx_folder
 from rated_runs import THREE, TWO, draw_embeddings, draw_ratings, write_run, write_table
 
+pytestmark = pytest.mark.slow  # so that the default tests take less than a minute
+
 N = 300  # so that a training set has more than 100 images, where cross-validation is quickest
 RATING = draw_ratings(N, seed=5)
 CLEAR = (RATING < 2.5) | (RATING > 3.5)

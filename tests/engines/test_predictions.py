@@ -14,6 +14,8 @@ from clipsieve.evaluation.bootstrap import summarize_splits
 from clipsieve.evaluation.comparison import compare_methods
 from clipsieve.evaluation.metrics import check_splits
 
+pytestmark = pytest.mark.slow  # so that the default tests take less than a minute
+
 REPOSITORY = Path(__file__).parents[2]
 PUBLISHED = REPOSITORY / "../shared/data/q16/smid_predictions_ViT-B-32.csv"
 

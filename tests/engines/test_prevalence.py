@@ -25,6 +25,8 @@ from clipsieve.types import (
     Preprocessing,
 )
 
+pytestmark = pytest.mark.slow  # so that the default tests take less than a minute
+
 IDENTITY = EncoderIdentity("tiny", "a" * 64, Preprocessing(8, "squash", "bicubic", (0,) * 3, (1,) * 3), "fp32", 2)
 EMBEDDING = np.array([1, 0], dtype=np.float32)
 FACTS = FileFacts("0" * 64, 1, 1, 1, "PNG")

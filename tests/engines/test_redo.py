@@ -10,6 +10,8 @@ from clipsieve.store import Run
 from image_files import png
 from tiny_encoder import TinyEncoder
 
+pytestmark = pytest.mark.slow  # so that the default tests take less than a minute
+
 PARTS_OF_2 = ScanOptions(part_size=2)
 
 

@@ -29,6 +29,8 @@ from clipsieve.types import (
     Preprocessing,
 )
 
+pytestmark = pytest.mark.slow  # so that the default tests take less than a minute
+
 D = 4
 IDENTITY = EncoderIdentity("tiny", "a" * 64, Preprocessing(8, "squash", "bicubic", (0,) * 3, (1,) * 3), "fp32", D)
 PART = 120

@@ -13,6 +13,8 @@ from clipsieve.evaluation.bca import Distribution, interval_of, p_value_of
 from clipsieve.evaluation.bootstrap import bootstrap_intervals, paired_bootstrap, summarize_splits
 from clipsieve.evaluation.metrics import METRICS, SplitPredictions, flag
 
+pytestmark = pytest.mark.slow  # so that the default tests take less than a minute
+
 
 def split_of(labels, probability, image=None):
     return SplitPredictions(np.arange(len(labels)) if image is None else image, labels, probability, flag(probability))

@@ -9,6 +9,8 @@ from clipsieve.evaluation.bootstrap import paired_bootstrap
 from clipsieve.evaluation.comparison import McNemar, compare_methods, corrected_t_test, mcnemar_test
 from clipsieve.evaluation.metrics import METRICS, SplitPredictions
 
+pytestmark = pytest.mark.slow  # so that the default tests take less than a minute
+
 
 def split_of(labels, flagged, image=None, n_train=0):
     """Return predictions that are sure of every decision."""

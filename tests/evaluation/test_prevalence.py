@@ -11,6 +11,8 @@ from clipsieve.evaluation.prevalence import estimate, estimate_recall
 from clipsieve.evaluation.sampling import choose_strata, plan_sample
 from clipsieve.evaluation.stratified import _two_limits, count_interval
 
+pytestmark = pytest.mark.slow  # so that the default tests take less than a minute
+
 N_SAMPLES = 2000
 
 

@@ -21,6 +21,8 @@ from clipsieve.evaluation.thresholds import (
     promise_recall,
 )
 
+pytestmark = pytest.mark.slow  # so that the default tests take less than a minute
+
 N_SAMPLES = 2000
 CELLS = np.linspace(0, 1, 5001)[1:]  # enough values that ties are rare
 

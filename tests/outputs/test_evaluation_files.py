@@ -15,6 +15,8 @@ from clipsieve.errors import RunConflictError, RunError
 from clipsieve.evaluation.metrics import SplitPredictions
 from clipsieve.outputs.evaluation_files import write_evaluation
 
+pytestmark = pytest.mark.slow  # so that the default tests take less than a minute
+
 N, FOLDS = 60, 3
 RNG = np.random.default_rng(8)
 RATING = RNG.uniform(1, 5, N).round(2)

@@ -30,6 +30,8 @@ from clipsieve.outputs.pictures import (
 from clipsieve.outputs.ratings_picture import _edges
 from clipsieve.outputs.reliability_picture import _equal_mass_bins
 
+pytestmark = pytest.mark.slow  # so that the default tests take less than a minute
+
 SIZES = np.array([1, 10, 100, 1000])
 ODD_NAMES = ["_hidden", "$x_1$ & <b>", "a" * 500, "Пример", "two\nlines\0", "50 % off", "图像", "k"]
 

@@ -12,6 +12,8 @@ from clipsieve.sources import FolderSource
 from clipsieve.store import Run, StoredEmbeddings
 from tiny_encoder import TinyEncoder
 
+pytestmark = pytest.mark.slow  # so that the default tests take less than a minute
+
 
 def photo(value: int, side: int = 12) -> bytes:
     file = io.BytesIO()
