@@ -132,3 +132,30 @@ def test_images_that_one_run_lacks_are_left_out_of_both():
     np.testing.assert_array_equal(common[1].labels, whole.labels[30:60])
     with pytest.raises(UsageError, match="no rated image in common"):
         common_images([whole.take(np.arange(3)), whole.take(np.arange(5, 9))])
+
+
+@dataclass(frozen=True)
+class Picky(Recorder):
+    """Refuses to learn from few images."""
+
+    fewest: int = 0
+
+    def fit(self, prior, embeddings, targets):
+        if len(embeddings) < self.fewest:
+            raise UsageError("too few images for this method")
+        return super().fit(prior, embeddings, targets)
+
+
+@pytest.mark.parametrize(("fewest", "fractions"), [(0, [0.3, 1.0]), (60, [1.0])])
+def test_a_fraction_that_a_method_cannot_learn_from_is_left_out_and_named(fewest, fractions):
+    method, why = Picky([], fewest), []
+    results = evaluate_methods([Contender("p", run(), method)], Protocol("kfold", (0.3, 1.0), 3), on_skip=why.append)
+    assert [result.fraction for result in results] == fractions
+    left_out = "`p` was left out at 30 % of the training images: too few images for this method"
+    assert why == ([left_out] if fewest else [])
+
+
+def test_a_method_that_learns_from_nothing_is_an_error():
+    method = Picky([], 10_000)
+    with pytest.raises(UsageError, match="too few images for this method"):
+        evaluate_methods([Contender("p", run(), method)], Protocol("kfold", (0.3, 1.0), 3))

@@ -272,3 +272,16 @@ def test_the_published_predictions_give_the_published_figures():
         if f1 is not None:
             assert metrics["f1"].mean == pytest.approx(f1, abs=0.0005)
     assert (rows[1.0].n_splits, rows[1.0].n_predictions) == (10, 1680)
+
+
+def test_prompts_that_were_tuned_on_these_images_are_noted(folder):
+    ratings = read_ratings(folder / "ratings.csv")
+    tuned = tune(Run.open(folder / "one"), ratings, build_method("soft-prompts"))
+    save_classifier(tuned.classifier, folder / "prior.safetensors")
+    found = evaluated(folder, "one", methods=("zero-shot",), prompts=str(folder / "prior.safetensors"))
+    assert [note for note in found.notes if note.startswith("what the prompts begin with was tuned on ")]
+    again = tune(
+        Run.open(folder / "one"), ratings, build_method("soft-prompts"), prompts=str(folder / "prior.safetensors")
+    )
+    assert any("nothing could really be held out" in note for note in again.notes)
+    assert again.n_held_out == 0

@@ -241,3 +241,22 @@ def test_a_file_that_is_not_there_or_too_large_is_refused(tmp_path, read, monkey
 def test_as_many_folds_as_rows_take_no_time(read):
     rows = "".join(f"{i},{i % 2},0.{i % 10}\n" for i in range(20_000))
     assert len(read("fold,label,probability\n" + rows).groups[0].splits) == 20_000
+
+
+def test_decisions_that_were_made_and_test_sets_and_empty_fractions_are_read(tmp_path):
+    (tmp_path / "p.csv").write_text(
+        "method,fraction,test,label,probability,flagged\n"
+        "words,,new,1,0.2,1\nwords,,new,0,0.1,0\nwords,,old,1,0.9,0\nwords,,old,0,0.1,1\n"
+    )
+    found = read_predictions(tmp_path / "p.csv")
+    assert [(group.method, group.fraction, group.test_name) for group in found.groups] == [
+        ("words", None, "new"),
+        ("words", None, "old"),
+    ]
+    assert [group.splits[0].flagged.tolist() for group in found.groups] == [[True, False], [False, True]]
+
+
+def test_a_decision_that_is_no_decision_is_refused(tmp_path):
+    (tmp_path / "p.csv").write_text("label,probability,flagged\n1,0.2,1\n0,0.1,perhaps\n")
+    with pytest.raises(UsageError, match="line 3"):
+        read_predictions(tmp_path / "p.csv")

@@ -296,3 +296,29 @@ def test_scores_must_be_chosen_where_there_is_a_choice(run):
 def test_a_run_without_a_single_score_is_refused(tmp_path):
     with pytest.raises(ClipsieveError, match="no image of"):
         plan_prevalence(make_run(tmp_path / "run", [None, None]), width=0.1)
+
+
+@pytest.mark.parametrize("spoil", ["lines", "flags", "nothing"])
+def test_what_was_changed_in_the_file_of_a_written_plan_is_noticed(tmp_path, spoil):
+    rng = np.random.default_rng(5)
+    run = make_run(tmp_path / "run", rng.uniform(size=800).astype(np.float32).tolist())
+    write_plan(plan_prevalence(run, width=0.2), tmp_path / "plan.csv", run=run)
+    with (tmp_path / "plan.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        row["verdict"] = "1"
+        if spoil == "flags":
+            row["flagged"] = "no"
+    kept = rows[3:] if spoil == "lines" else rows
+    with (tmp_path / "judged.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(kept)
+    warnings = estimate_prevalence(run, tmp_path / "judged.csv").warnings
+    expected = {
+        "lines": ["3 images of the sample are no longer in the file"],
+        "flags": ["the column `flagged`"],
+        "nothing": [],
+    }
+    assert len(warnings) == len(expected[spoil])
+    assert all(words in warning for words, warning in zip(expected[spoil], warnings, strict=True))

@@ -77,7 +77,7 @@ def command(
     opened = Run.open(run)
     if plan is not None:
         planned = plan_prevalence(opened, name, width=width or 0.02, confidence=confidence, seed=seed or 0)
-        write_plan(planned, plan)
+        write_plan(planned, plan, run=opened)
         _show_plan(planned, run, plan, as_json=as_json)
     elif verdicts is not None:
         report = estimate_prevalence(opened, verdicts, confidence=confidence)

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Int64
 
+from clipsieve.engines.prevalence_plan import PLANNED
 from clipsieve.engines.verdicts import Verdict, read_verdicts
 from clipsieve.errors import UsageError
 from clipsieve.evaluation.prevalence import Prevalence, Recall, estimate, estimate_recall
@@ -117,7 +118,7 @@ def estimate_prevalence(run: Run, path: str | Path, *, confidence: float = 0.95)
         n_judged=len(verdicts) - n_open,
         n_open=n_open,
         n_failed=run.manifest.n_images - n_images,
-        warnings=_warnings(n_open, len(verdicts)),
+        warnings=(*_warnings(n_open, len(verdicts)), *_compare_with_plan(run, strata)),
     )
 
 
@@ -191,6 +192,29 @@ def _judge(path: str | Path, group: list[Verdict], confidence: float) -> JudgedS
         n_images=first.stratum_size,
         prevalence=estimate(n_hits, n_judged, size, confidence),
     )
+
+
+def _compare_with_plan(run: Run, strata: tuple[JudgedStratum, ...]) -> tuple[str, ...]:
+    """Return what speaks against the file being the sample that was drawn last with these strata, if that was written down."""
+    drawn = [entry.get("strata") for entry in run.history() if entry.get("what") == PLANNED]
+    sizes = {str(s.number): s.n_images for s in strata}
+    for plan in reversed(drawn):
+        if isinstance(plan, dict) and {number: facts[0] for number, facts in plan.items()} == sizes:
+            break
+    else:
+        return ()
+    n_missing = sum(max(0, plan[str(s.number)][1] - s.n_sampled) for s in strata)
+    doubts = []
+    if n_missing:
+        doubts.append(
+            f"{n_missing:,} images of the sample are no longer in the file: the interval holds only if they were taken out at "
+            "random, and not because they were hard"
+        )
+    if any(plan[str(s.number)][2] != s.flagged for s in strata):
+        doubts.append(
+            "the column `flagged` is not as it was written: the share of the unwanted that was flagged is wrong"
+        )
+    return tuple(doubts)
 
 
 def _warnings(n_open: int, n_lines: int) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,10 @@ from clipsieve.errors import UsageError
 from clipsieve.evaluation.sampling import choose_strata, plan_sample
 from clipsieve.store import Run
 
-__all__ = ["PlannedStratum", "PrevalencePlan", "plan_prevalence", "write_plan"]
+__all__ = ["PLANNED", "PlannedStratum", "PrevalencePlan", "plan_prevalence", "write_plan"]
+
+
+PLANNED = "prevalence plan"  # what the run's history calls it
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +176,13 @@ def _planned(
     return tuple(strata)
 
 
-def write_plan(plan: PrevalencePlan, path: str | Path) -> None:
-    """Write the sample to a CSV file with an empty column `verdict`; errors as for `write_sample`."""
+def write_plan(plan: PrevalencePlan, path: str | Path, *, run: Run | None = None) -> None:
+    """Write the sample to a CSV file with an empty column `verdict`; errors as for `write_sample`.
+
+    With the run, its history remembers how many images of each stratum were drawn, so that `estimate_prevalence` notices
+    lines that were taken out of the file.
+    """
     write_sample(path, plan.images)
+    if run is not None:
+        strata = {str(s.number): [s.n_images, s.n_sampled, s.flagged] for s in plan.strata}
+        run.record(what=PLANNED, finished=datetime.now(UTC).isoformat(timespec="seconds"), strata=strata)
