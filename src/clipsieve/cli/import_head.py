@@ -63,8 +63,8 @@ def command(
     \b
     FILE, as its authors published it, is one of
       q16               prompts.p: soft prompts for what may offend
-      laion-nsfw        a SavedModel in a .zip, or *_nsfw_head.pth: nudity
-      aesthetic         sa_0_4_*_linear.pth: a score of beauty
+      laion-nsfw        a SavedModel in a .zip, or its .pth for torch: nudity
+      aesthetic         a linear head in a .pth: a score of beauty
       unsafe-diffusion  violent.pt and its siblings: one kind of harm each
 
     None of it is run: pickles are read by a reader that can build nothing but arrays of numbers, and anything else in

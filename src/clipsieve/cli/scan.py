@@ -88,7 +88,7 @@ def command(
 
     SOURCE is a folder of images, nested or not; WebDataset tar files; a CSV or Parquet table of paths, URLs or images; a
     folder from `save_to_disk`; or embeddings as clip-retrieval writes them. Each may be a URL such as s3:// or https://, and
-    tar files and tables a pattern with {00..99} or *. What lies there tells the kind.
+    tar files and tables a pattern with `{00..99}` or `*`. What lies there tells the kind.
 
     Every image ends as one row of RUN, with its embedding or with the reason why it has none. The same command again goes
     on where an interrupted one stopped.
