@@ -3,7 +3,8 @@
 1,674 images in 10 random splits, each with 11 fractions of its 1,506 training images, so 110 classifiers; clipsieve chooses the
 strength of the prior and the calibration of each by cross-validation. The others get the same embeddings: the published recipe
 as a loop in torch, which runs on one split alone (ten times its seconds stand in the table), and scikit-learn's
-`LogisticRegressionCV`. Each has all cores, a thread for each fit. The embeddings are drawn: prompts in words get about 83 % of them right, and a fit to all about 97 %.
+`LogisticRegressionCV`. Each has all cores, a thread for each fit. The embeddings are drawn: prompts in words get about 83 % of
+them right, and a fit to all about 97 %.
 """
 
 import time
