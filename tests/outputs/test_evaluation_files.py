@@ -136,8 +136,12 @@ def test_each_test_set_has_pictures_of_its_own_whose_names_stay_in_the_folder(tm
     written = write_evaluation(found, tmp_path / "out")
     assert {path.name for path in written if path.name.startswith("roc")} == {"roc-new.png", "roc----out-side.png"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    methods = pl.read_parquet(tmp_path / "out/predictions.parquet")["method"].unique().to_list()
-    assert sorted(methods) == ["words on ../out side", "words on new"]
+    table = pl.read_parquet(tmp_path / "out/predictions.parquet")
+    assert table["method"].unique().to_list() == ["words"]
+    assert sorted(table["test"].unique()) == ["../out side", "new"]
+    again = evaluate_predictions(tmp_path / "out/predictions.parquet", n_bootstrap=20)
+    assert [row.test_name for row in again.rows] == ["new", "../out side"]
+    assert [row.confusion for row in again.rows] == [row.confusion for row in found.rows]
 
 
 @pytest.mark.slow  # draws
@@ -151,8 +155,8 @@ def test_an_evaluation_of_a_file_can_be_written_too(folder, tmp_path):
 
 @pytest.mark.slow  # draws
 def test_an_earlier_evaluation_is_replaced_and_other_files_stay(three, tmp_path):
-    (tmp_path / "mine.txt").write_text("keep")
     write_evaluation(three, tmp_path)
+    (tmp_path / "mine.txt").write_text("keep")
     before = (tmp_path / "evaluation.json").read_bytes()
     write_evaluation(evaluation([result("other", None, noise=1)]), tmp_path)
     assert (tmp_path / "evaluation.json").read_bytes() != before
