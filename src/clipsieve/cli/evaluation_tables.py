@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from clipsieve.cli import render
+from clipsieve.engines.evaluation import at_largest_fraction
 
 if TYPE_CHECKING:
     from clipsieve.engines import Evaluation, EvaluationRow, NamedComparison
@@ -44,9 +44,10 @@ def show_evaluation(evaluation: Evaluation) -> None:
         if len(fractions) > 1:
             render.print_text(f"\nwhat follows is with {100 * fractions[-1]:g} % of the training images")
         if len(test_names) == 1:  # of several, the JSON has these as well
-            _show_intervals(_largest(rows), evaluation)
-            _show_counts(_largest(rows))
-            _show_ratings(_largest(rows))
+            largest = at_largest_fraction(rows)
+            _show_intervals(largest, evaluation)
+            _show_counts(largest)
+            _show_ratings(largest)
         _show_comparisons([one for one in evaluation.comparisons if one.test_name == test_name])
     for note in evaluation.notes:
         render.print_warning(note)
@@ -116,15 +117,6 @@ def _percent(summary: MetricSummary) -> str:
 
 def _three(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.3f}"
-
-
-def _largest(rows: Iterable[EvaluationRow]) -> list[EvaluationRow]:
-    """Return of each method the row with most training images."""
-    last: dict[str, EvaluationRow] = {}
-    for row in rows:
-        if row.name not in last or (row.fraction or 0) >= (last[row.name].fraction or 0):
-            last[row.name] = row
-    return list(last.values())
 
 
 def _show_intervals(rows: list[EvaluationRow], evaluation: Evaluation) -> None:

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -17,7 +17,7 @@ from clipsieve.evaluation.bootstrap import MetricSummary, summarize_splits
 from clipsieve.evaluation.comparison import Comparison, compare_methods
 from clipsieve.evaluation.metrics import Confusion, RatingBin, SplitPredictions, accuracy_by_rating, confusion
 
-__all__ = ["Evaluation", "EvaluationRow", "NamedComparison", "RatedScale", "build_evaluation"]
+__all__ = ["Evaluation", "EvaluationRow", "NamedComparison", "RatedScale", "at_largest_fraction", "build_evaluation"]
 
 MAX_COMPARED = 6
 BIN_WIDTH = 0.5  # of ratings
@@ -57,6 +57,9 @@ class EvaluationRow:
     metrics: Mapping[str, MetricSummary]
     confusion: Confusion
     by_rating: tuple[RatingBin, ...]
+
+
+T = TypeVar("T", MethodResult, EvaluationRow)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,6 +128,16 @@ class Evaluation:
             "results": [_plain({**asdict(row), "metrics": _metrics(row.metrics)}) for row in self.rows],
             "comparisons": [_plain(_comparison(one)) for one in self.comparisons],
         }
+
+
+def at_largest_fraction(items: Sequence[T]) -> list[T]:
+    """Return of each method, on each test set, what it gives with the most training images."""
+    last: dict[tuple[str, str], T] = {}
+    for item in items:
+        before = last.setdefault((item.name, item.test_name), item)
+        if (item.fraction or 0) >= (before.fraction or 0):
+            last[item.name, item.test_name] = item
+    return list(last.values())
 
 
 def build_evaluation(
@@ -196,14 +209,9 @@ def _by_rating(result: MethodResult) -> tuple[RatingBin, ...]:
 
 def _compare(results: Sequence[MethodResult], options: Mapping[str, Any]) -> list[NamedComparison]:
     """Compare every two methods at their largest fraction, on each test set."""
-    last: dict[tuple[str, str], MethodResult] = {}
-    for result in results:
-        before = last.get((result.name, result.test_name))
-        if before is None or (result.fraction or 0) >= (before.fraction or 0):
-            last[result.name, result.test_name] = result
-    compared = []
+    last, compared = at_largest_fraction(results), []
     for test_name in dict.fromkeys(result.test_name for result in results):
-        here = [result for (_, name), result in last.items() if name == test_name][:MAX_COMPARED]
+        here = [result for result in last if result.test_name == test_name][:MAX_COMPARED]
         for first, second in itertools.combinations(here, 2):
             pair = _paired(first, second)
             if pair is not None:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from clipsieve.engines import Evaluation, MethodResult
+from clipsieve.engines.evaluation import at_largest_fraction
 from clipsieve.errors import RunConflictError, RunError
 from clipsieve.outputs.canvas import MAX_LINES
 from clipsieve.outputs.pictures import (
@@ -123,18 +124,13 @@ def _file_word(name: str) -> str:
 
 def _series(results: Sequence[MethodResult]) -> list[Series]:
     """Return what each method says with all training images, all splits together."""
-    last: dict[str, MethodResult] = {}
-    for result in results:
-        before = last.get(result.name)
-        if before is None or (result.fraction or 0) >= (before.fraction or 0):
-            last[result.name] = result
     return [
         Series(
-            name,
+            result.name,
             np.concatenate([split.labels for split in result.splits]),
             np.concatenate([split.probability for split in result.splits]),
         )
-        for name, result in list(last.items())[:MAX_LINES]
+        for result in at_largest_fraction(results)[:MAX_LINES]
     ]
 
 
