@@ -18,6 +18,7 @@
     │   ├── RunNotFoundError          there is no run there
     │   ├── RunConflictError          the folder holds another run, or other files
     │   └── RunCorruptError           a file of the run does not hold what it should
+    ├── ExportError                   a place cannot be written, or holds something else
     ├── EngineError                   the processes that do the work cannot be started
     ├── TooManyFailuresError          more images failed than were allowed (exit status 3)
     └── MissingExtraError             an optional dependency is not installed
@@ -35,6 +36,7 @@ __all__ = [
     "EmbeddingError",
     "EncoderMismatchError",
     "EngineError",
+    "ExportError",
     "HubError",
     "MissingExtraError",
     "ModelError",
@@ -174,6 +176,10 @@ class RunConflictError(RunError):
 
 class RunCorruptError(RunError):
     """A file of the run does not hold what it should."""
+
+
+class ExportError(ClipsieveError):
+    """A place for an export cannot be written, or holds something else."""
 
 
 class EngineError(ClipsieveError):

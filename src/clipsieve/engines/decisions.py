@@ -1,0 +1,172 @@
+"""One decision for each input of a run: by the machine's thresholds, by people's verdicts, by the block list."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import UInt8
+
+from clipsieve.engines.score_facts import ScoreFacts, chosen_scores, read_score_facts
+from clipsieve.engines.verdict_files import ImageVerdicts, check_known
+from clipsieve.errors import UsageError
+from clipsieve.evaluation.operating_points import Decision, decide
+from clipsieve.store import Run
+from clipsieve.types import FailureCode
+
+if TYPE_CHECKING:
+    from clipsieve.engines.verdict_files import ImageVerdict
+
+__all__ = ["DecidedPart", "Decider", "Decision", "Policy", "Reason"]
+
+
+class Policy(enum.StrEnum):
+    """Who may decide without whom.
+
+    In each of them a verdict outdoes the machine, and the block list outdoes a verdict.
+
+    - `thresholds`: the machine keeps what is not flagged and removes from the removal threshold on; what lies between is for
+      people.
+    - `flagged`: the machine removes whatever it flags.
+    - `verdicts`: the machine keeps what is not flagged and removes nothing; what it flags is for people.
+    """
+
+    THRESHOLDS = "thresholds"
+    FLAGGED = "flagged"
+    VERDICTS = "verdicts"
+
+
+class Reason(enum.StrEnum):
+    """Why an image was decided as it was: a closed list, described in `docs/format.md`."""
+
+    NOT_FLAGGED = "not flagged"
+    FLAGGED = "flagged"
+    ABOVE_REMOVAL = "at or above the removal threshold"
+    VERDICT = "verdict"
+    VERDICTS_DIFFER = "verdicts differ, or somebody was unsure"
+    BLOCKED = "on the block list"
+    NOT_SEEN = "could not be read"
+    COMPANION = "belongs to an image with this decision"
+
+
+@dataclass(frozen=True, slots=True)
+class DecidedPart:
+    """The decisions on the inputs of one part of a run.
+
+    Attributes
+    ----------
+    index : int
+        Of the part.
+    images : pyarrow.Table
+        The part's rows with the columns that were asked for, `image_id` among them, in order.
+    probability : float32 array with nulls
+        Of the unwanted class; null without an embedding.
+    codes : uint8 array of shape (n,)
+        Of `Decision`; what nobody has decided is REVIEW.
+    reasons : list of Reason
+        Why.
+    annotators : list of str or None
+        Who, where people decided; empty text where they are not named.
+    """
+
+    index: int
+    images: pa.Table
+    probability: pa.ChunkedArray
+    codes: UInt8[np.ndarray, "n"]
+    reasons: list[Reason]
+    annotators: list[str | None]
+
+
+class Decider:
+    """Decides on every input of a run.
+
+    Parameters
+    ----------
+    run : Run
+        With scores, unless the policy is to be used with verdicts alone and every image has one.
+    policy : Policy
+        Who may decide without whom.
+    scores_name : str, optional
+        By default the only ones there are.
+    verdicts : ImageVerdicts, optional
+        What people have said.
+
+    Raises
+    ------
+    UsageError
+        If no scores were named and there is not exactly one, or there is nothing that a policy of verdicts could go by.
+    RunNotFoundError, RunCorruptError
+        If the scores are not there, or are damaged.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        policy: Policy = Policy.THRESHOLDS,
+        scores_name: str | None = None,
+        verdicts: ImageVerdicts | None = None,
+    ) -> None:
+        self.run = run
+        self.policy = policy
+        self.scores_name = chosen_scores(run, scores_name)
+        self.facts: ScoreFacts = read_score_facts(run, self.scores_name)
+        self.verdicts = verdicts
+        if policy is Policy.VERDICTS and verdicts is None:
+            raise UsageError("the policy `verdicts` needs verdicts", hint="name their file with `--verdicts`")
+
+    def __iter__(self) -> Iterator[DecidedPart]:
+        """Yield the parts in order, with all columns but the embedding; errors as for `Run.iter_scores`."""
+        return self.parts(["uri", "sha256", "bytes", "label", "caption", "metadata", "failure_code"])
+
+    def parts(self, columns: list[str]) -> Iterator[DecidedPart]:
+        """Yield the parts in order, with some columns; UsageError at the end if a verdict is about no image of the run."""
+        wanted = list(dict.fromkeys(["image_id", "failure_code", *columns]))
+        n_found = 0
+        for index, (images, scores) in enumerate(self.run.iter_scores(self.scores_name, wanted)):
+            part = self._decide(index, images, scores.column("probability"))
+            n_found += sum(name is not None for name in part.annotators)
+            yield part
+        if self.verdicts is not None:
+            check_known(self.verdicts, n_found)
+
+    def _decide(self, index: int, images: pa.Table, probability: pa.ChunkedArray) -> DecidedPart:
+        codes, reasons = self._by_machine(images, probability)
+        annotators: list[str | None] = [None] * images.num_rows
+        for row, verdict in self._verdicts(images):
+            annotators[row] = ", ".join(verdict.annotators)
+            codes[row] = {None: Decision.REVIEW, False: Decision.KEEP, True: Decision.REMOVE}[verdict.unwanted]
+            reasons[row] = Reason.VERDICTS_DIFFER if verdict.unwanted is None else Reason.VERDICT
+        blocked = np.array(images.column("failure_code").to_pylist(), dtype=object) == FailureCode.BLOCKED.value
+        for row in np.flatnonzero(blocked).tolist():
+            codes[row], reasons[row] = Decision.REMOVE, Reason.BLOCKED
+        return DecidedPart(index, images, probability, codes, reasons, annotators)
+
+    def _by_machine(
+        self, images: pa.Table, probability: pa.ChunkedArray
+    ) -> tuple[UInt8[np.ndarray, "n"], list[Reason]]:
+        codes = np.full(images.num_rows, Decision.REVIEW, dtype=np.uint8)
+        seen = probability.is_valid().to_numpy()
+        remove = self.facts.threshold if self.policy is Policy.FLAGGED else self.facts.remove_threshold
+        if self.policy is Policy.VERDICTS:
+            remove = None
+        # Compared in float32, as `score` does: a threshold is one of these numbers.
+        values = probability.drop_null().to_numpy().astype(np.float64)
+        low, high = float(np.float32(self.facts.threshold)), None if remove is None else float(np.float32(remove))
+        codes[seen] = decide(values, low, high)
+        flagged = Reason.FLAGGED if self.policy is not Policy.THRESHOLDS else Reason.ABOVE_REMOVAL
+        words = {Decision.KEEP: Reason.NOT_FLAGGED, Decision.REVIEW: Reason.FLAGGED, Decision.REMOVE: flagged}
+        return codes, [words[code] if here else Reason.NOT_SEEN for code, here in zip(codes, seen, strict=True)]
+
+    def _verdicts(self, images: pa.Table) -> Iterator[tuple[int, ImageVerdict]]:
+        """Yield the rows with a verdict; only these become Python objects."""
+        if self.verdicts is None or not self.verdicts.by_image:
+            return
+        ids = pa.array(list(self.verdicts.by_image), pa.string())
+        found = pc.is_in(images.column("image_id"), value_set=ids)
+        for row in np.flatnonzero(found.to_numpy()):
+            yield int(row), self.verdicts.by_image[images.column("image_id")[int(row)].as_py()]

@@ -1,0 +1,116 @@
+"""What people have said of single images, from a table with one row for each verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from clipsieve.engines.rating_tables import Cells, RatingTable
+from clipsieve.errors import UsageError
+
+__all__ = ["ImageVerdict", "ImageVerdicts", "check_known", "read_image_verdicts"]
+
+_UNWANTED = ("1", "yes", "true", "unwanted", "remove")
+_WANTED = ("0", "no", "false", "wanted", "keep")
+_UNSURE = ("unsure", "review")
+_EXPECTED = (
+    "`unwanted` or `remove` (also `1`, `yes`, `true`), `wanted` or `keep` (`0`, `no`, `false`), `unsure`, or nothing"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageVerdict:
+    """What people said of one image.
+
+    Attributes
+    ----------
+    unwanted : bool or None
+        None if somebody was unsure, or two of them differ: nobody has decided.
+    annotators : tuple of str
+        Who said it, in the order of the file, each once; empty if the file does not say.
+    n_verdicts : int
+        How many there are, >= 1.
+    """
+
+    unwanted: bool | None
+    annotators: tuple[str, ...]
+    n_verdicts: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImageVerdicts:
+    """The verdicts of one file.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    sha256 : str
+        Hex digest of its bytes.
+    by_image : mapping of str to ImageVerdict
+        By image id; images without a verdict yet are not among them.
+    """
+
+    path: Path
+    sha256: str
+    by_image: Mapping[str, ImageVerdict]
+
+
+def read_image_verdicts(path: str | Path) -> ImageVerdicts:
+    """Read a file of verdicts: CSV or Parquet with the columns `image_id` and `verdict`, and `annotator` if it is known.
+
+    The sample that `write_plan` writes is such a file. Other columns are passed over.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be read, a column is missing, or a word makes no sense; names the line and what was expected.
+    """
+    table = RatingTable.open(Path(path))
+    names = ["image_id", "verdict", *(["annotator"] if "annotator" in table.names else [])]
+    for name in names:
+        table.check_column(name)
+    cells = table.read(names)
+    _check(cells)
+    said: dict[str, list[bool | None]] = {}
+    annotators: dict[str, dict[str, None]] = {}
+    who = cells.columns.get("annotator") or [""] * len(cells.lines)
+    for image_id, word, name in zip(cells.columns["image_id"], cells.columns["verdict"], who, strict=True):
+        if word.strip():
+            said.setdefault(image_id, []).append(_meaning(word))
+            annotators.setdefault(image_id, {}).update({name.strip(): None} if name.strip() else {})
+    return ImageVerdicts(
+        path=table.path,
+        sha256=table.sha256,
+        by_image={
+            image_id: ImageVerdict(words[0] if len(set(words)) == 1 else None, tuple(annotators[image_id]), len(words))
+            for image_id, words in said.items()
+        },
+    )
+
+
+def _check(cells: Cells) -> None:
+    nameless = (i for i, image_id in enumerate(cells.columns["image_id"]) if not image_id)
+    cells.refuse("image_id", nameless, "names no image", expected="the image's id, as in the run")
+    known = {"", *_UNWANTED, *_WANTED, *_UNSURE}
+    unknown = (i for i, word in enumerate(cells.columns["verdict"]) if word.strip().lower() not in known)
+    cells.refuse("verdict", unknown, "is none of the known words", expected=_EXPECTED)
+
+
+def _meaning(word: str) -> bool | None:
+    lower = word.strip().lower()
+    return None if lower in _UNSURE else lower in _UNWANTED
+
+
+def check_known(verdicts: ImageVerdicts, n_found: int) -> None:
+    """Raise UsageError unless every image with a verdict is one of the run; `n_found` of them are."""
+    n_strange = len(verdicts.by_image) - n_found
+    if n_strange:
+        raise UsageError(
+            f"`{verdicts.path}` has verdicts on images that are not in the run",
+            expected="ids as in the run's `images/*.parquet`",
+            found=f"{n_strange:,} of {len(verdicts.by_image):,} images are not there",
+            state="nothing was written",
+            hint="name the run that the verdicts are about",
+        )

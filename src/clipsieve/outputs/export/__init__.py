@@ -1,0 +1,1 @@
+"""The cleaned data set: what was kept, as it was."""
