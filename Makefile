@@ -52,6 +52,7 @@ $(VENV)/.run: requirements/run.txt pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.test: requirements/test.txt $(VENV)/.run
+	sh scripts/need chromium chromium
 	$(PIP) install --no-compile --require-hashes -r requirements/test.txt
 	$(PIP) install --no-compile $(TORCH)
 	@touch $@

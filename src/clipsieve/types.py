@@ -18,6 +18,8 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 __all__ = [
+    "EXPORT_MANIFEST",
+    "EXPORT_MARKER",
     "DecodedImage",
     "EmbeddedImage",
     "EncoderIdentity",
@@ -31,6 +33,10 @@ __all__ = [
     "Preprocessing",
     "Shard",
 ]
+
+# What an export leaves in the root of a data set beside the data; where the marker is, the manifest is no part of the data.
+EXPORT_MARKER = ".clipsieve-export.json"
+EXPORT_MANIFEST = "manifest.parquet"
 
 
 class FailureStep(enum.StrEnum):

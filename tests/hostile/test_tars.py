@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from clipsieve.engines import LocalEngine, scan
 from clipsieve.sources import compressed, open_source
-from clipsieve.sources.tar_index import MAX_HEADER_BYTES, index_tar
+from clipsieve.sources.tar_index import index_tar
+from clipsieve.sources.tar_walk import MAX_HEADER_BYTES
 from clipsieve.types import FailureCode
 from image_files import png, tar
 from tiny_encoder import TinyEncoder

@@ -14,11 +14,14 @@ from clipsieve.classifiers.prompts import PromptClass, PromptSet
 from clipsieve.errors import PromptSetError
 
 __all__ = [
+    "PromptTable",
     "builtin_prompt_set",
     "builtin_prompt_set_text",
     "builtin_prompt_sets",
     "load_prompt_set",
     "parse_prompt_set",
+    "parse_toml",
+    "read_prompt_file",
 ]
 
 MAX_BYTES = 1024**2
@@ -34,22 +37,22 @@ def load_prompt_set(path: str | Path) -> PromptSet:
         If it cannot be read or does not say what a prompt set must say; names the file, what is wrong, what is allowed.
     """
     path = Path(path)
+    return parse_prompt_set(read_prompt_file(path), where=f"`{path}`", name=path.stem)
+
+
+def read_prompt_file(path: Path, *, what: str = "prompt file", hint: str = HINT) -> str:
+    """Return the text of a TOML file of bounded size; `what` and `hint` are for the errors, which are PromptSetError."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise PromptSetError(f"cannot read the prompt file `{path}`: {error.strerror}", hint=HINT) from error
+        raise PromptSetError(f"cannot read the {what} `{path}`: {error.strerror}", hint=hint) from error
     if len(content) > MAX_BYTES:
-        raise PromptSetError(
-            f"the prompt file `{path}` is too large", expected=f"at most {MAX_BYTES:,} bytes", hint=HINT
-        )
+        raise PromptSetError(f"the {what} `{path}` is too large", expected=f"at most {MAX_BYTES:,} bytes", hint=hint)
     try:
-        text = content.decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise PromptSetError(
-            f"the prompt file `{path}` is not UTF-8", found=f"a wrong byte at {error.start}"
-        ) from error
-    return parse_prompt_set(text, where=f"`{path}`", name=path.stem)
+        raise PromptSetError(f"the {what} `{path}` is not UTF-8", found=f"a wrong byte at {error.start}") from error
 
 
 def builtin_prompt_sets() -> list[PromptSet]:
@@ -82,15 +85,8 @@ def _folder() -> Any:  # noqa: ANN401 - Traversable moved between Python version
 
 def parse_prompt_set(text: str, *, where: str, name: str) -> PromptSet:
     """Read a prompt set from TOML text; `where` names it in errors, `name` is its name if it has none itself."""
-    try:
-        value = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # also numbers of 5,000 digits and brackets 5,000 deep
-        raise PromptSetError(f"{where} is not TOML", found=str(error), hint=HINT) from error
-    table = _Table(value, where, ("name", "description", "source", "templates", "classes"))
-    entries = table.value.get("classes")
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise table.error("`classes` is missing or no list of tables", "two or more `[[classes]]`")
-    classes = tuple(_class(entry, f"{where}, class {i}") for i, entry in enumerate(entries, 1))
+    table = PromptTable(parse_toml(text, where), where, ("name", "description", "source", "templates", "classes"))
+    classes = tuple(_class(entry, f"{where}, class {i}") for i, entry in enumerate(table.tables("classes"), 1))
     prompt_set = PromptSet(
         name=table.text("name", default=name),
         description=table.text("description", default=""),
@@ -102,15 +98,20 @@ def parse_prompt_set(text: str, *, where: str, name: str) -> PromptSet:
     return prompt_set
 
 
+def parse_toml(text: str, where: str, hint: str = HINT) -> dict[str, Any]:
+    """Return what TOML text says; PromptSetError if it is none."""
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # also numbers of 5,000 digits and brackets 5,000 deep
+        raise PromptSetError(f"{where} is not TOML", found=str(error), hint=hint) from error
+
+
 def _class(entry: dict[str, Any], where: str) -> PromptClass:
-    table = _Table(entry, where, ("name", "prompts", "unwanted"))
-    unwanted = entry.get("unwanted", False)
-    if not isinstance(unwanted, bool):
-        raise table.error("`unwanted` is no truth value", "true or false")
-    return PromptClass(table.text("name"), table.texts("prompts"), unwanted)
+    table = PromptTable(entry, where, ("name", "prompts", "unwanted"))
+    return PromptClass(table.text("name"), table.texts("prompts"), table.flag("unwanted"))
 
 
-def _check(prompt_set: PromptSet, table: _Table) -> None:
+def _check(prompt_set: PromptSet, table: PromptTable) -> None:
     names = [prompt_class.name for prompt_class in prompt_set.classes]
     flags = [prompt_class.unwanted for prompt_class in prompt_set.classes]
     if len(names) < 2:
@@ -124,36 +125,56 @@ def _check(prompt_set: PromptSet, table: _Table) -> None:
         raise table.error(
             "no class, or every class, is unwanted", "`unwanted = true` for at least one class, not for all"
         )
-    for template in prompt_set.templates:
-        if template.count("{}") != 1:
-            raise table.error(f"the template {template!r} does not say where the prompt goes", "exactly one `{}`")
+    table.check_templates(prompt_set.templates)
 
 
 @dataclass(frozen=True, slots=True)
-class _Table:
-    """One table of a prompt file, with what may stand in it."""
+class PromptTable:
+    """One table of a TOML file of prompts, with what may stand in it; PromptSetError for anything else.
+
+    Attributes
+    ----------
+    value : dict
+        What stands in it.
+    where : str
+        What errors call it.
+    allowed : tuple of str
+        The keys that it may have.
+    hint : str
+        What errors advise.
+    """
 
     value: dict[str, Any]
     where: str
     allowed: tuple[str, ...]
+    hint: str = HINT
 
     def __post_init__(self) -> None:
         for key in self.value:
             if key not in self.allowed:
                 near = difflib.get_close_matches(key, self.allowed, n=1)
                 listed = ", ".join(f"`{allowed}`" for allowed in self.allowed)
-                meant = f"did you mean `{near[0]}`?" if near else HINT
+                meant = f"did you mean `{near[0]}`?" if near else self.hint
                 raise PromptSetError(
                     f"{self.where} has an unknown key `{key}`", expected=listed, found=f"`{key}`", hint=meant
                 )
 
+    def tables(self, key: str) -> list[dict[str, Any]]:
+        """Return a list of tables."""
+        entries = self.value.get(key)
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise self.error(f"`{key}` is missing or no list of tables", f"two or more `[[{key}]]`")
+        return entries
+
     def text(self, key: str, *, default: str | None = None) -> str:
+        """Return a text, which may only be empty if it has a default."""
         value = self.value.get(key, default)
         if not isinstance(value, str) or (default is None and not value.strip()):
             raise self.error(f"`{key}` is missing or no text", f'`{key} = "..."`')
         return value
 
     def texts(self, key: str, *, default: Sequence[str] | None = None) -> tuple[str, ...]:
+        """Return a list of texts, none of them empty and none twice."""
         value = self.value.get(key, default)
         if (
             not isinstance(value, (list, tuple))
@@ -165,5 +186,19 @@ class _Table:
             raise self.error(f"`{key}` says something twice", "each text once")
         return tuple(value)
 
+    def flag(self, key: str) -> bool:
+        """Return a truth value, False by default."""
+        value = self.value.get(key, False)
+        if not isinstance(value, bool):
+            raise self.error(f"`{key}` is no truth value", "true or false")
+        return value
+
+    def check_templates(self, templates: Sequence[str]) -> None:
+        """Make sure that a prompt has exactly one place in each template."""
+        for template in templates:
+            if template.count("{}") != 1:
+                raise self.error(f"the template {template!r} does not say where the prompt goes", "exactly one `{}`")
+
     def error(self, what: str, expected: str) -> PromptSetError:
-        return PromptSetError(f"{self.where}: {what}", expected=expected, hint=HINT)
+        """Return the error of this table."""
+        return PromptSetError(f"{self.where}: {what}", expected=expected, hint=self.hint)

@@ -21,11 +21,14 @@ INTERRUPTED = 130  # what shells report of a process ended by Ctrl-C
 
 COMMANDS = {
     "demo-data": "clipsieve.cli.demo_data",
+    "datasheet": "clipsieve.cli.datasheet",
     "evaluate": "clipsieve.cli.evaluate",
+    "export": "clipsieve.cli.export",
     "import-head": "clipsieve.cli.import_head",
     "models": "clipsieve.cli.models",
     "prevalence": "clipsieve.cli.prevalence",
     "prompts": "clipsieve.cli.prompts",
+    "report": "clipsieve.cli.report",
     "scan": "clipsieve.cli.scan",
     "score": "clipsieve.cli.score",
     "summary": "clipsieve.cli.summary",
@@ -40,7 +43,7 @@ class LazyGroup(Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the names in the order of a first visit."""
         first = ["demo-data", "scan", "score", "summary", "tune", "evaluate", "threshold", "prevalence"]
-        return [*first, "prompts", "import-head", "models"]
+        return [*first, "report", "datasheet", "export", "prompts", "import-head", "models"]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -21,13 +21,26 @@ __all__ = [
     "quiet",
     "ratings",
     "run_argument",
+    "scores_name",
     "source_kind",
+    "verdicts",
     "workers",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 run_argument = click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
+
+scores_name = click.option(
+    "-c", "--classifier", "name", metavar="NAME", help="Whose scores.  [default: the only ones there are]"
+)
+
+verdicts = click.option(
+    "--verdicts",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="What people decided: CSV or Parquet with `image_id` and `verdict`.",
+)
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout, for machines.")
 

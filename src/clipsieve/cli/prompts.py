@@ -12,7 +12,7 @@ __all__ = ["command"]
 
 @click.group(cls=Group, name="prompts", examples=["clipsieve prompts list", "clipsieve prompts show offensive"])
 def command() -> None:
-    """Show the built-in prompt sets.
+    """Show the built-in prompt sets and the taxonomy.
 
     Any of them is a starting point for a file of your own: write what `show` prints to a .toml file, edit it, and give
     it to `clipsieve score -c`.
@@ -39,3 +39,11 @@ def show(name: str) -> None:
     from clipsieve.classifiers import builtin_prompt_set_text
 
     render.print_text(builtin_prompt_set_text(name).rstrip("\n"))
+
+
+@command.command(name="taxonomy", examples=["clipsieve prompts taxonomy > mine.toml"])
+def taxonomy() -> None:
+    """Print the built-in taxonomy of `clipsieve report` as TOML."""
+    from clipsieve.classifiers import builtin_taxonomy_text
+
+    render.print_text(builtin_taxonomy_text().rstrip("\n"))

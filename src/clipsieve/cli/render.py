@@ -22,6 +22,7 @@ __all__ = [
     "print_warning",
     "rate",
     "seconds",
+    "size",
     "visible",
 ]
 
@@ -126,3 +127,11 @@ def seconds(elapsed_s: float) -> str:
     if minutes < 100:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60:,} h {minutes % 60} min"
+
+
+def size(n_bytes: int) -> str:
+    """Return a number of bytes with three significant digits: "812 B", "4.21 MB", "1.2 TB"."""
+    value, units = float(n_bytes), ["B", "kB", "MB", "GB", "TB"]
+    while value >= 999.5 and len(units) > 1:
+        value, units = value / 1000, units[1:]
+    return f"{value:.3g} {units[0]}"

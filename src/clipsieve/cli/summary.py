@@ -24,7 +24,7 @@ FAILURES_SHOWN = 6
     examples=["clipsieve summary run", "clipsieve summary run -c offensive --top 25", "clipsieve summary run --json"],
 )
 @options.run_argument
-@click.option("-c", "--classifier", "name", metavar="NAME", help="Whose scores.  [default: the only ones there are]")
+@options.scores_name
 @click.option(
     "--top", type=click.IntRange(0), default=10, show_default=True, metavar="N", help="How many classes to show."
 )

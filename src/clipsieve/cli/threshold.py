@@ -33,7 +33,7 @@ FRACTION = click.FloatRange(0, 1, min_open=True, max_open=True)
 )
 @options.run_argument
 @options.ratings
-@click.option("-c", "--classifier", "name", metavar="NAME", help="Whose scores.  [default: the only ones there are]")
+@options.scores_name
 @click.option("--recall", type=FRACTION, metavar="P", help="Flag at least this share of the unwanted images.")
 @click.option("--precision", type=FRACTION, metavar="P", help="Remove only where at least this share is unwanted.")
 @click.option(

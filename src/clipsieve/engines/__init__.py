@@ -5,6 +5,7 @@ from clipsieve.engines.adopt import adopt_embeddings
 from clipsieve.engines.base import Engine
 from clipsieve.engines.classify import import_head, load_classifier_for
 from clipsieve.engines.context import ContextMethod
+from clipsieve.engines.decisions import Decider, Decision, Policy, Reason
 from clipsieve.engines.evaluate import Contender, MethodResult, Protocol, evaluate_methods
 from clipsieve.engines.evaluate_file import evaluate_predictions
 from clipsieve.engines.evaluate_runs import EvaluationOptions, evaluate_runs, parse_fractions
@@ -21,6 +22,7 @@ from clipsieve.engines.score import ScoreReport, score
 from clipsieve.engines.score_facts import Promise, ScoreCalibration, ScoreFacts, read_score_facts
 from clipsieve.engines.threshold import ThresholdReport, set_threshold
 from clipsieve.engines.tune import TuneReport, load_prior, tune
+from clipsieve.engines.verdict_files import ImageVerdict, ImageVerdicts, read_image_verdicts
 from clipsieve.images import BlockList, DecodeLimits, load_block_list
 
 __all__ = [
@@ -28,23 +30,29 @@ __all__ = [
     "BlockList",
     "Contender",
     "ContextMethod",
+    "Decider",
+    "Decision",
     "DecodeLimits",
     "Engine",
     "Evaluation",
     "EvaluationOptions",
     "EvaluationRow",
+    "ImageVerdict",
+    "ImageVerdicts",
     "JoinReport",
     "LocalEngine",
     "MaxFailures",
     "Method",
     "MethodResult",
     "NamedComparison",
+    "Policy",
     "PrevalencePlan",
     "PrevalenceReport",
     "Promise",
     "Protocol",
     "RatedImages",
     "Ratings",
+    "Reason",
     "Redo",
     "ScanOptions",
     "ScanReport",
@@ -67,6 +75,7 @@ __all__ = [
     "load_prior",
     "parse_fractions",
     "plan_prevalence",
+    "read_image_verdicts",
     "read_ratings",
     "read_score_facts",
     "scan",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +20,12 @@ from clipsieve.classifiers import (
     read_head,
     save_classifier,
 )
-from clipsieve.encoders import find_model, load_encoder
+from clipsieve.encoders import Encoder, find_model, load_encoder
 from clipsieve.errors import EncoderMismatchError, UsageError
 from clipsieve.store import Run
 from clipsieve.types import EncoderIdentity
 
-__all__ = ["NamedClassifier", "identify", "import_head", "load_classifier_for"]
+__all__ = ["NamedClassifier", "identify", "import_head", "load_classifier_for", "open_text_encoder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,30 @@ def _builtin(name: str) -> PromptSet:
 
 
 def _in_words(run: Run, prompt_set: PromptSet, model: str | None) -> Classifier:
+    with open_text_encoder(run, model) as encoder:
+        return build_zero_shot(
+            prompt_set, encoder.encode_texts, identity=encoder.identity, logit_scale=encoder.logit_scale
+        )
+
+
+@contextmanager
+def open_text_encoder(run: Run, model: str | None = None) -> Iterator[Encoder]:
+    """Open the encoder of a run, to read texts with it.
+
+    Parameters
+    ----------
+    run : Run
+        Whose embeddings the texts are to be compared with.
+    model : str, optional
+        Where the encoder lies now; by default where it lay when the run was scanned.
+
+    Raises
+    ------
+    EncoderMismatchError
+        If it has other weights than the one that made the run.
+    ModelError, MissingExtraError
+        If it cannot be loaded.
+    """
     wanted = run.manifest.encoder
     with load_encoder(model or run.manifest.encoder_location) as encoder:
         if not _same_weights(encoder.identity, wanted):
@@ -85,9 +111,7 @@ def _in_words(run: Run, prompt_set: PromptSet, model: str | None) -> Classifier:
                 state="nothing was written",
                 hint="name the folder or model of the scan with `--model`",
             )
-        return build_zero_shot(
-            prompt_set, encoder.encode_texts, identity=encoder.identity, logit_scale=encoder.logit_scale
-        )
+        yield encoder
 
 
 def _same_weights(one: EncoderIdentity, other: EncoderIdentity) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from clipsieve.errors import UsageError
+from clipsieve.evaluation.intervals import clopper_pearson
 
 __all__ = [
     "Decision",
@@ -132,8 +133,8 @@ def observe(
     _check_threshold(threshold)
     n_flagged, n_hits = count_flagged(probability, labels, threshold)
     n_unwanted = int(labels.sum())
-    recall_low, recall_high = _clopper_pearson(n_hits, n_unwanted, confidence)
-    precision_low, precision_high = _clopper_pearson(n_hits, n_flagged, confidence)
+    recall_low, recall_high = clopper_pearson(n_hits, n_unwanted, confidence)
+    precision_low, precision_high = clopper_pearson(n_hits, n_flagged, confidence)
     return Observation(
         threshold=threshold,
         confidence=confidence,
@@ -204,15 +205,6 @@ def count_flagged(
     """Return how many images a threshold flags, and how many of those are unwanted."""
     flagged = probability >= threshold
     return int(flagged.sum()), int(labels[flagged].sum())
-
-
-def _clopper_pearson(n_hits: int, n: int, confidence: float) -> tuple[float, float]:
-    from scipy.special import betaincinv
-
-    tail = (1 - confidence) / 2
-    low = betaincinv(n_hits, n - n_hits + 1, tail) if n_hits else 0.0
-    high = betaincinv(n_hits + 1, n - n_hits, 1 - tail) if n_hits < n else 1.0
-    return float(low), float(high)
 
 
 def check_probability(probability: Float64[np.ndarray, "n"], *, may_be_empty: bool = False) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import sqrt
 
+import numpy as np
 import pyarrow as pa
 
 from clipsieve.engines.score_facts import Promise, ScoreCalibration, ScoreFacts, only_scores, read_score_facts
+from clipsieve.evaluation.intervals import wilson_at
 from clipsieve.store import Run
 
 __all__ = ["ClassCount", "Summary", "summarize", "wilson_lower_bound"]
@@ -114,10 +115,8 @@ def wilson_lower_bound(n_hits: int, n: int, *, z: float = 1.96) -> float:
     >>> round(wilson_lower_bound(3, 3), 2), round(wilson_lower_bound(90, 100), 2)
     (0.44, 0.83)
     """
-    share = n_hits / n
-    centre = share + z * z / (2 * n)
-    margin = z * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, (centre - margin) / (1 + z * z / n))
+    low, _ = wilson_at(np.array(n_hits), np.array(n), z)
+    return float(low)
 
 
 def summarize(run: Run, classifier: str | None = None) -> Summary:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from clipsieve.errors import SourceError
 from clipsieve.types import ImageRef, Plan, Shard
 
-__all__ = ["MAX_BYTES", "Known", "Source", "Stamp", "changed", "cut"]
+__all__ = ["MAX_BYTES", "Known", "Source", "Stamp", "changed", "cut", "one_member"]
 
 Stamp = Callable[[int, int], str]
 Known = dict[str, tuple[str, int, int]]
@@ -70,6 +71,26 @@ class Source(ABC):
     @abstractmethod
     def read(self, shard: Shard) -> Iterator[ImageRef]:
         """Yield one reference for each input of the shard, in order; what cannot be read carries a `Failure`."""
+
+    def one(self, shard: Shard, position: int) -> Shard:
+        """Return a shard for :meth:`read` with one input of another: the one at a position from 0, as `cut` made it.
+
+        It is no part of a plan: its fingerprint is that of the whole. IndexError if there is no such input.
+        """
+        name, start, _, *rest = shard.members
+        place = int(start) + _checked(shard, position)
+        return replace(shard, members=(name, str(place), str(place + 1), *rest), n_images=1)
+
+
+def _checked(shard: Shard, position: int) -> int:
+    if not 0 <= position < shard.n_images:
+        raise IndexError(f"input {position} of a shard of {shard.n_images}")
+    return position
+
+
+def one_member(shard: Shard, position: int) -> Shard:
+    """Return :meth:`Source.one` for a shard with a member for each input."""
+    return replace(shard, members=(shard.members[_checked(shard, position)],), n_images=1)
 
 
 def cut(stretches: Sequence[tuple[str, Stamp, int, str]], part_size: int) -> tuple[Shard, ...]:

@@ -11,7 +11,7 @@ from typing import ClassVar
 from urllib.parse import quote, unquote_to_bytes
 
 from clipsieve.errors import SourceError
-from clipsieve.sources.base import MAX_BYTES, Known, Source
+from clipsieve.sources.base import MAX_BYTES, Known, Source, one_member
 from clipsieve.sources.local_file import read_local_file
 from clipsieve.sources.names import escape_name, label_of, legible
 from clipsieve.sources.signatures import EXTENSIONS, N_SIGNATURE_BYTES, looks_like_an_image
@@ -68,6 +68,10 @@ class FolderSource(Source):
                 content=read_local_file(path, self.max_bytes, inside=os.fsencode(self.root)),
             )
 
+    def one(self, shard: Shard, position: int) -> Shard:
+        """Return a shard with one file of another; see `Source.one`."""
+        return one_member(shard, position)
+
     def _list(self) -> tuple[list[bytes], list[bytes]]:
         """Return the relative paths of the images, sorted by bytes, and of everything else that is not hidden."""
         found: list[bytes] = []
@@ -75,19 +79,20 @@ class FolderSource(Source):
         pending = [b""]
         while pending:
             folder = pending.pop()
-            for entry in self._entries(folder):
+            for entry in self.entries(folder):
                 relative = os.path.join(folder, entry.name)
                 if entry.name.startswith(b"."):
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     pending.append(relative)
-                elif self._is_inside(entry) and self._is_input(entry):
+                elif self.is_input(entry):
                     found.append(relative)
                 else:
                     ignored.append(relative)
         return sorted(found), ignored
 
-    def _entries(self, folder: bytes) -> list[os.DirEntry[bytes]]:
+    def entries(self, folder: bytes) -> list[os.DirEntry[bytes]]:
+        """Return what lies directly in a folder below the root; SourceError if it cannot be listed."""
         path = os.path.join(os.fsencode(self.root), folder)
         try:
             with os.scandir(path) as entries:
@@ -98,6 +103,10 @@ class FolderSource(Source):
                 state="nothing was read: a listing with a hole in it would lose images in silence",
                 hint="make the folder readable, or scan the folders that are",
             ) from error
+
+    def is_input(self, entry: os.DirEntry[bytes]) -> bool:
+        """Return whether an entry is one of the inputs, provided that neither it nor a folder it lies in is hidden."""
+        return self._is_inside(entry) and self._is_named_or_begins_so(entry)
 
     def _is_inside(self, entry: os.DirEntry[bytes]) -> bool:
         """Return whether an entry is a regular file of this folder; a link to nothing counts, and fails when it is read."""
@@ -110,7 +119,7 @@ class FolderSource(Source):
         return path.startswith(os.path.join(os.fsencode(self.root), b""))
 
     @staticmethod
-    def _is_input(entry: os.DirEntry[bytes]) -> bool:
+    def _is_named_or_begins_so(entry: os.DirEntry[bytes]) -> bool:
         extension = os.path.splitext(entry.name)[1]
         if extension:
             return extension.decode(errors="replace").lower() in EXTENSIONS

@@ -16,7 +16,7 @@ from clipsieve.sources.storage import Storage
 from clipsieve.types import ImageRef, Plan, Shard
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, DatasetDict
 
 __all__ = ["HuggingFaceSource"]
 
@@ -42,12 +42,12 @@ class HuggingFaceSource(Source):
         self._is_folder = is_url(location) or Path(location).is_dir()
         self._location = location if is_url(location) or not self._is_folder else str(Path(location).resolve())
         self.max_bytes = max_bytes
-        self._loaded: dict[str, Dataset] | None = None
-        first = next(iter(self._splits().values()))
+        self._loaded: Dataset | DatasetDict | None = None
+        first = next(iter(self.splits.values()))
         self._schema = first.features.arrow_schema
         self.columns = choose_columns(self._schema, columns or Columns(), where=self._location)
         needed = {self.columns.image, self.columns.id} - {None}
-        for split, dataset in self._splits().items():
+        for split, dataset in self.splits.items():
             if missing := needed - set(dataset.column_names):
                 raise SourceError(
                     f"the split `{split}` of `{self._location}` has no column `{min(map(str, missing))}`",
@@ -71,7 +71,7 @@ class HuggingFaceSource(Source):
         """Cut each split into shards; see `Source.plan`."""
         if self.columns.id:
             self._check_ids(self.columns.id)
-        splits = self._splits().items()
+        splits = self.splits.items()
         stamps = {split: _stamp(dataset) for split, dataset in splits}
         stretches = [(split, lambda _start, _stop, split=split: stamps[split], len(made), "") for split, made in splits]
         shards = cut(stretches, part_size)
@@ -82,15 +82,29 @@ class HuggingFaceSource(Source):
     def read(self, shard: Shard) -> Iterator[ImageRef]:
         """Read a stretch of rows of one split; see `Source.read`."""
         split, (start, stop) = shard.members[0], map(int, shard.members[1:3])
+        rows = RowReader(self.columns, self._schema, self.cell_reader())
+        yield from rows.read(split, self._url, self._rows(split, start, stop), start)
+
+    @property
+    def splits(self) -> Mapping[str, Dataset]:
+        """The splits by name, in order; a data set without splits goes by the name of its own, or `all`."""
+        loaded = self._load()
+        return loaded if isinstance(loaded, dict) else {str(loaded.split or "all"): loaded}
+
+    @property
+    def has_splits(self) -> bool:
+        """Whether it is a `DatasetDict`, and no `Dataset`."""
+        return isinstance(self._load(), dict)
+
+    def cell_reader(self) -> CellReader:
+        """Return what reads the image column."""
         folder = self._location if self._is_folder else os.getcwd()
         # Strangers write what lies on the hub: it must not make its reader open files of this machine.
-        cells = CellReader(folder, Storage(folder), self.max_bytes, is_local=self._is_folder and not is_url(folder))
-        rows = RowReader(self.columns, self._schema, cells)
-        yield from rows.read(split, self._url, self._rows(split, start, stop), start)
+        return CellReader(folder, Storage(folder), self.max_bytes, is_local=self._is_folder and not is_url(folder))
 
     def _check_ids(self, column: str) -> None:
         ids = UniqueIds(column, self._location)
-        for split, dataset in self._splits().items():
+        for split, dataset in self.splits.items():
             for index, value in enumerate(dataset.with_format("arrow").select_columns(column).iter(1000)):
                 for row, text in enumerate(value.column(column).to_pylist()):
                     ids.add(text_of(text), f"row {1000 * index + row:,} of `{split}`")
@@ -103,20 +117,20 @@ class HuggingFaceSource(Source):
 
     def _rows(self, split: str, start: int, stop: int) -> Iterator[Row]:
         # As Arrow, images stay the bytes that they are: nothing is decoded here.
-        dataset = self._splits()[split].with_format("arrow")
+        dataset = self.splits[split].with_format("arrow")
         wanted = list(self.columns.named().values())
         for offset in range(start, stop, _BATCH_ROWS):
             table = dataset[offset : min(offset + _BATCH_ROWS, stop)]
             present = [name for name in dict.fromkeys(wanted) if name in table.column_names]
             yield from table.select(present).to_pylist()
 
-    def _splits(self) -> dict[str, Dataset]:
+    def _load(self) -> Dataset | DatasetDict:
         if self._loaded is None:
             self._loaded = _load(self._location, is_folder=self._is_folder)
         return self._loaded
 
 
-def _load(location: str, *, is_folder: bool) -> dict[str, Dataset]:
+def _load(location: str, *, is_folder: bool) -> Dataset | DatasetDict:
     try:
         import datasets
     except ImportError as error:
@@ -125,7 +139,7 @@ def _load(location: str, *, is_folder: bool) -> dict[str, Dataset]:
         ) from error
     datasets.disable_progress_bars()
     try:
-        found = datasets.load_from_disk(location) if is_folder else datasets.load_dataset(location)
+        return datasets.load_from_disk(location) if is_folder else datasets.load_dataset(location)
     except Exception as error:
         words = " ".join(str(error).split())[:300]
         raise SourceError(
@@ -133,7 +147,6 @@ def _load(location: str, *, is_folder: bool) -> dict[str, Dataset]:
             expected="a folder that `save_to_disk` wrote, or the id of a data set on the hub",
             hint="paths are relative to where you are; the hub must be reachable, and `HF_TOKEN` set for what is not public",
         ) from error
-    return dict(found) if isinstance(found, datasets.DatasetDict) else {str(found.split or "all"): found}
 
 
 def _stamp(dataset: Dataset) -> str:

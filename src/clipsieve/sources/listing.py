@@ -12,6 +12,7 @@ from clipsieve.sources.connect import public_url
 from clipsieve.sources.names import escape_name, is_hidden
 from clipsieve.sources.patterns import expand_braces, is_glob
 from clipsieve.sources.storage import Storage, StoredFile
+from clipsieve.types import EXPORT_MANIFEST, EXPORT_MARKER
 
 __all__ = ["list_files"]
 
@@ -88,7 +89,11 @@ def _below(storage: Storage, path: str, is_wanted: Callable[[str], bool]) -> lis
     if found is not None:
         return [found]
     files = storage.find(path)
+    root = path.rstrip("/")
+    is_export = any(file.path == f"{root}/{EXPORT_MARKER}" for file in files)
+    passed_over = f"{root}/{EXPORT_MANIFEST}" if is_export else None
     visible = [file for file in files if not is_hidden(file.path.removeprefix(path)) and is_wanted(file.path)]
+    visible = [file for file in visible if file.path != passed_over]
     return sorted(visible, key=_order)
 
 

@@ -12,6 +12,7 @@ from clipsieve.sources.names import is_hidden, legible
 from clipsieve.sources.patterns import expand_braces, has_braces, is_glob
 from clipsieve.sources.signatures import is_image_name, is_table_name, is_tar_name
 from clipsieve.sources.storage import Storage
+from clipsieve.types import EXPORT_MANIFEST, EXPORT_MARKER
 
 __all__ = ["KINDS", "recognise"]
 
@@ -88,7 +89,7 @@ def _by_content(storage: Storage, location: str) -> str:
     files = [name for name, is_folder in top.items() if not is_folder and not is_hidden(name)]
     if top.get("img_emb") or any(name.startswith("img_emb") and name.endswith(".npy") for name in files):
         return "embeddings"
-    found = _look_below(storage)
+    found = _look_below(storage, passed_over={EXPORT_MANIFEST} if EXPORT_MARKER in top else set())
     if found["images"] and (found["tars"] or found["parquet"]):
         other = "tar files" if found["tars"] else "Parquet files"
         kind = "webdataset" if found["tars"] else "table"
@@ -102,10 +103,12 @@ def _by_content(storage: Storage, location: str) -> str:
     return "table" if not found["images"] and (found["parquet"] or found["csv"]) else "folder"
 
 
-def _look_below(storage: Storage) -> dict[str, bool]:
+def _look_below(storage: Storage, passed_over: set[str]) -> dict[str, bool]:
     """Return which sorts of files lie in a folder, at any depth; behind a URL, among the first 10,000."""
     found = dict.fromkeys(("images", "tars", "parquet", "csv"), False)
     for name in _names_below(storage):
+        if name in passed_over:
+            continue
         found["images"] |= is_image_name(name)
         found["tars"] |= is_tar_name(name)
         if is_table_name(name):

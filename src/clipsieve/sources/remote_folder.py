@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from clipsieve.errors import SourceError
 from clipsieve.sources.ahead import fetch_ahead
-from clipsieve.sources.base import MAX_BYTES, Known, Source
+from clipsieve.sources.base import MAX_BYTES, Known, Source, one_member
 from clipsieve.sources.names import escape_name, is_hidden, label_of
 from clipsieve.sources.signatures import is_image_name
 from clipsieve.sources.storage import Storage, StoredFile
@@ -39,13 +39,18 @@ class RemoteFolderSource(Source):
         self.max_bytes = max_bytes
 
     @property
+    def storage(self) -> Storage:
+        """Where the files lie; its root is the folder."""
+        return self._storage
+
+    @property
     def location(self) -> str:
         """The URL."""
         return self._storage.url(self._storage.root)
 
     def plan(self, part_size: int, known: Known | None = None) -> Plan:  # noqa: ARG002 - listing is cheap here
         """List the folder and cut the listing into shards; see `Source.plan`."""
-        listed = {self._relative(file): file for file in self._storage.find()}
+        listed = {self.relative(file): file for file in self._storage.find()}
         visible = {name: file for name, file in listed.items() if not is_hidden(name) and not name.endswith("/")}
         found = sorted((name for name in visible if is_image_name(name)), key=str.encode)
         if not found:
@@ -64,16 +69,22 @@ class RemoteFolderSource(Source):
         members: list[tuple[str, int | None]] = [tuple(json.loads(member)) for member in shard.members]
         for (name, _), content in fetch_ahead(members, self._fetch):
             image_id = escape_name(name.encode())
-            yield ImageRef(image_id, self._storage.url(self._path(name)), label_of(image_id), None, content)
+            yield ImageRef(image_id, self._storage.url(self.path(name)), label_of(image_id), None, content)
+
+    def one(self, shard: Shard, position: int) -> Shard:
+        """Return a shard with one file of another; see `Source.one`."""
+        return one_member(shard, position)
 
     def _fetch(self, member: tuple[str, int | None]) -> bytes | Failure:
         name, n_bytes = member
-        return self._storage.read(self._path(name), self.max_bytes, n_bytes=n_bytes)
+        return self._storage.read(self.path(name), self.max_bytes, n_bytes=n_bytes)
 
-    def _path(self, name: str) -> str:
+    def path(self, name: str) -> str:
+        """Return where a file lies, as the storage takes it."""
         return f"{self._storage.root.rstrip('/')}/{name}"
 
-    def _relative(self, file: StoredFile) -> str:
+    def relative(self, file: StoredFile) -> str:
+        """Return the path of a listed file below the root."""
         return file.path.removeprefix(self._storage.root.rstrip("/")).removeprefix("/")
 
 

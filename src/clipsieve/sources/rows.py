@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
 import io
@@ -20,7 +21,7 @@ from clipsieve.sources.local_file import read_failure
 from clipsieve.sources.storage import Storage, StoredFile
 from clipsieve.types import FailureCode
 
-__all__ = ["Row", "TableError", "TableFile"]
+__all__ = ["BATCH_ROWS", "Row", "TableError", "TableFile"]
 
 BATCH_ROWS = 64  # image bytes may be megabytes each
 
@@ -41,12 +42,20 @@ class TableFile:
         Where it lies.
     file : StoredFile
         Which one.
+
+    Attributes
+    ----------
+    is_parquet : bool
+        By its name.
+    is_gzip : bool
+        Whether it turned out to be packed when it was opened.
     """
 
     def __init__(self, storage: Storage, file: StoredFile) -> None:
         self.storage = storage
         self.file = file
         self.is_parquet = file.path.lower().endswith((".parquet", ".pq"))
+        self.is_gzip = False
         self._copy: BinaryIO | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -68,7 +77,7 @@ class TableFile:
 
     def schema(self) -> pa.Schema:
         """Return the columns; SourceError if the file is no table."""
-        with self._understood():
+        with self.understood():
             if not self.is_parquet:
                 names = (name.encode(errors="surrogateescape") for name in next(self._csv(), []))
                 return pa.schema([(name.decode(errors="replace"), pa.string()) for name in names])
@@ -77,7 +86,7 @@ class TableFile:
 
     def count_rows(self) -> int:
         """Return the number of rows; of Parquet, the footer tells it."""
-        with self._understood():
+        with self.understood():
             if not self.is_parquet:
                 return max(sum(1 for _ in self._csv()) - 1, 0)
             with self.storage.reader(self.file.path) as file, pq.ParquetFile(file) as parquet:
@@ -85,12 +94,12 @@ class TableFile:
 
     def iter_rows(self, columns: Sequence[str], start: int = 0) -> Iterator[Row]:
         """Yield rows from one on, as dictionaries of the columns; a line of CSV that breaks its rules as a failure."""
-        with self._understood():
+        with self.understood():
             yield from self._parquet_rows(columns, start) if self.is_parquet else self._csv_rows(columns, start)
 
     def _parquet_rows(self, columns: Sequence[str], start: int) -> Iterator[Row]:
         # Neither buffered whole nor ahead: a group of rows with image bytes may be larger than the memory.
-        parquet = pq.ParquetFile(self._opened(), pre_buffer=False, buffer_size=1 << 20)
+        parquet = pq.ParquetFile(self.opened(), pre_buffer=False, buffer_size=1 << 20)
         names, skip = list(dict.fromkeys(columns)), start
         for group in range(parquet.num_row_groups):
             n_rows = parquet.metadata.row_group(group).num_rows
@@ -109,9 +118,25 @@ class TableFile:
                 detail = f"the line has {len(cells):,} cells and the table {len(names):,} columns"
                 yield read_failure(FailureCode.CORRUPT, detail)
 
-    def _csv(self) -> Iterator[list[str]]:
-        """Yield the lines that are not empty, the names of the columns first."""
-        file = self._opened()
+    def iter_records(self) -> Iterator[tuple[list[str], bytes]]:
+        """Yield the cells of each line of a CSV file, and its bytes: joined they are the file.
+
+        The names of the columns come first. A record may take several lines of text; a line without cells is an empty one. Rows
+        are numbered as by `iter_rows`: the records with cells, after the names.
+        """
+        with self.understood():
+            file = self.opened()
+            file.seek(0)
+            mark = codecs.BOM_UTF8 if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else b""
+            taken: list[str] = []
+            for cells in self._csv(taken):
+                yield cells, mark + "".join(taken).encode(errors="surrogateescape")
+                mark = b""
+                taken.clear()
+
+    def _csv(self, taken: list[str] | None = None) -> Iterator[list[str]]:
+        """Yield the lines that are not empty, the names of the columns first; all of them where their text is to be taken."""
+        file = self.opened()
         file.seek(0)
         first = file.readline(1 << 20).decode("utf-8-sig", errors="replace")
         file.seek(0)
@@ -119,8 +144,8 @@ class TableFile:
         text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
         try:
             csv.field_size_limit(MAX_LINE_CHARS)  # lines are bounded already
-            reader = csv.reader(_bounded(text), delimiter=self._delimiter(first), strict=True)
-            yield from (cells for cells in reader if cells)
+            reader = csv.reader(_bounded(text, taken), delimiter=self._delimiter(first), strict=True)
+            yield from (cells for cells in reader if cells or taken is not None)
         except csv.Error as error:  # a quote that is never closed swallows the rows behind it: nobody can count them
             raise csv.Error(f"{error}, at line {reader.line_num:,}") from error
         finally:
@@ -132,15 +157,19 @@ class TableFile:
         marks = ("\t",) if ".tsv" in self.file.path.lower() else (",", ";", "\t")
         return next((mark for mark in marks if mark in first_line), ",")
 
-    def _opened(self) -> BinaryIO:
+    def opened(self) -> BinaryIO:
+        """Return the whole file on this machine, unpacked, at any place; it is closed by `close`."""
         if self._copy is None:
-            self._copy, cut = unpack(self.storage.open_whole(self.file.path))
+            packed = self.storage.open_whole(self.file.path)
+            self._copy, cut = unpack(packed)
+            self.is_gzip = self._copy is not packed
             if cut:
                 raise TableError(f"`{self.url}` is damaged: {cut}", hint="fetch or write the file again")
         return self._copy
 
     @contextmanager
-    def _understood(self) -> Iterator[None]:
+    def understood(self) -> Iterator[None]:
+        """Turn what reading a table may raise into SourceError, which names the file."""
         try:
             yield
         except (pa.ArrowException, csv.Error, UnicodeError) as error:
@@ -165,11 +194,13 @@ def _group_rows(parquet: pq.ParquetFile, group: int, columns: list[str]) -> Iter
         yield from [read_failure(FailureCode.CORRUPT, detail)] * n_left
 
 
-def _bounded(text: io.TextIOWrapper) -> Iterator[str]:
-    """Yield lines; `csv.Error` for one that is longer than any table's."""
+def _bounded(text: io.TextIOWrapper, taken: list[str] | None) -> Iterator[str]:
+    """Yield lines, and put them into a list if there is one; `csv.Error` for one that is longer than any table's."""
     while line := text.readline(MAX_LINE_CHARS):
         if len(line) == MAX_LINE_CHARS:
             raise csv.Error(f"a line has more than {MAX_LINE_CHARS:,} characters")
+        if taken is not None:
+            taken.append(line)
         yield line
 
 

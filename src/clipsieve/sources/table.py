@@ -70,6 +70,11 @@ class TableSource(Source):
         return self._location
 
     @property
+    def tables(self) -> Mapping[str, TableFile]:
+        """The files, by the names that shards have of them."""
+        return self._files
+
+    @property
     def options(self) -> Mapping[str, str]:
         """Which column holds what."""
         return {f"{what}_column": name for what, name in self.columns.named().items()}

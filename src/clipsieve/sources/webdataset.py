@@ -15,10 +15,11 @@ from clipsieve.sources.connect import explain
 from clipsieve.sources.local_file import read_failure, too_many_bytes
 from clipsieve.sources.names import escape_name, legible
 from clipsieve.sources.storage import Storage, StoredFile
-from clipsieve.sources.tar_index import Damage, Extent, TarImage, TarIndex, index_tar
+from clipsieve.sources.tar_index import TarImage, TarIndex, index_tar
+from clipsieve.sources.tar_walk import Damage, Extent
 from clipsieve.types import Failure, FailureCode, ImageRef, Plan, Shard
 
-__all__ = ["WebDatasetSource"]
+__all__ = ["OpenTar", "WebDatasetSource"]
 
 MAX_COMPANION_BYTES = {"txt": 64 * 1024, "cls": 1024, "json": 256 * 1024}
 
@@ -52,7 +53,7 @@ class WebDatasetSource(Source):
         self._storage = storage
         self._tars = {tar.name: tar for tar in tars}
         self.max_bytes = max_bytes
-        self._open: _OpenTar | None = None
+        self._open: OpenTar | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_open": None}
@@ -83,7 +84,7 @@ class WebDatasetSource(Source):
         stamp, *counts = known.get(name, ("", 0, 0))
         if stamp and stamp == tar.stamp:
             return counts[0], counts[1]
-        index = self._opened(name).index
+        index = self.open_tar(name).index
         if index.damage is None or index.damage.code in (FailureCode.TRUNCATED, FailureCode.CORRUPT):
             known[name] = (tar.stamp, index.n_rows, index.n_ignored)
         return index.n_rows, index.n_ignored
@@ -91,7 +92,7 @@ class WebDatasetSource(Source):
     def read(self, shard: Shard) -> Iterator[ImageRef]:
         """Read a stretch of one tar; see `Source.read`."""
         name, (start, stop, n_planned) = shard.members[0], map(int, shard.members[1:4])
-        tar, url = self._opened(name), self._storage.url(self._tars[name].path)
+        tar, url = self.open_tar(name), self._storage.url(self._tars[name].path)
         images, damage = tar.index.images, tar.index.damage
         if tar.index.n_rows > n_planned:
             raise changed(legible(name))
@@ -103,38 +104,55 @@ class WebDatasetSource(Source):
             gone = damage or Damage(0, FailureCode.NOT_FOUND, "the tar has fewer images than when it was listed")
             yield ImageRef(f"{name}@image-{position}", url, None, None, _damaged(name, gone))
 
-    def _ref(self, tar: _OpenTar, image_id: str, image: TarImage, url: str) -> ImageRef:
+    def _ref(self, tar: OpenTar, image_id: str, image: TarImage, url: str) -> ImageRef:
         texts = {extension: tar.text(extent, extension) for extension, extent in image.companions.items()}
         caption = texts.get("txt") or _caption_of(texts.get("json"))
         label = (texts.get("cls") or "").strip() or None
         uri = f"{url}#{quote(escape_name(image.name.encode(errors='surrogateescape')))}"
         return ImageRef(image_id, uri, label, caption, self._content(tar, image), texts.get("json"))
 
-    def _content(self, tar: _OpenTar, image: TarImage) -> bytes | Failure:
+    def _content(self, tar: OpenTar, image: TarImage) -> bytes | Failure:
         if image.extent.n_bytes > self.max_bytes:
             return too_many_bytes(image.extent.n_bytes, self.max_bytes)
         return tar.bytes_at(image.extent)
 
-    def _opened(self, name: str) -> _OpenTar:
-        """Open a tar, or go on with the one that is open."""
+    def open_tar(self, name: str) -> OpenTar:
+        """Open a tar by the name that its shards have, or go on with the one that is open; it is closed with the next."""
         if self._open is None or self._open.name != name:
             if self._open is not None:
                 self._open.close()
-            self._open = _OpenTar(name, self._storage, self._tars[name])
+            self._open = OpenTar(name, self._storage, self._tars[name])
         return self._open
 
 
-class _OpenTar:
-    """One tar, open, with its index; one that cannot be opened has an index of damage alone."""
+class OpenTar:
+    """One tar, open, with its index; one that cannot be opened has an index of damage alone.
+
+    Attributes
+    ----------
+    name : str
+        As its shards have it.
+    file : BinaryIO or None
+        Unpacked, on this machine, at any place; None if it could not be opened.
+    is_gzip : bool
+        Whether it was packed.
+    index : TarIndex
+        What it holds.
+    ids : list of str
+        The id of each of the index's images.
+    """
 
     def __init__(self, name: str, storage: Storage, tar: StoredFile) -> None:
         self.name = name
-        self._file: BinaryIO | None = None
+        self.file: BinaryIO | None = None
+        self.is_gzip = False
         try:
-            self._file, cut = unpack(storage.open_whole(tar.path))
-            self.index = index_tar(self._file)
+            packed = storage.open_whole(tar.path)
+            self.file, cut = unpack(packed)
+            self.is_gzip = self.file is not packed
+            self.index = index_tar(self.file)
             if cut and self.index.damage is None:
-                self.index.damage = Damage(self._file.seek(0, os.SEEK_END), FailureCode.CORRUPT, cut)
+                self.index.damage = Damage(self.file.seek(0, os.SEEK_END), FailureCode.CORRUPT, cut)
         except SourceError:
             raise
         except Exception as error:  # noqa: BLE001 - each service raises its own; one tar of many may be missing
@@ -146,14 +164,16 @@ class _OpenTar:
         self.close()
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
+        """Let go of the file."""
+        if self.file is not None:
+            self.file.close()
 
     def bytes_at(self, extent: Extent) -> bytes | Failure:
-        assert self._file is not None, "only a tar that was opened has members"  # noqa: S101
+        """Return some bytes of the tar, or why they cannot be read."""
+        assert self.file is not None, "only a tar that was opened has members"  # noqa: S101
         try:
-            self._file.seek(extent.start)
-            content = self._file.read(extent.n_bytes)
+            self.file.seek(extent.start)
+            content = self.file.read(extent.n_bytes)
         except OSError as error:
             return read_failure(FailureCode.READ_ERROR, error.strerror or type(error).__name__)
         if len(content) < extent.n_bytes:

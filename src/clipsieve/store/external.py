@@ -44,13 +44,18 @@ class ExternalEmbeddings:
         The most rows in a part; no part spans two files.
     columns : dict of str to str
         Which column of the metadata is the `image_id`, `uri`, `label`, `caption`; the rest is chosen by name.
+
+    Attributes
+    ----------
+    parts : list of (EmbeddingFile, int, int)
+        Of each part the file, its first row, and the one after its last.
     """
 
     def __init__(self, files: list[EmbeddingFile], part_size: int, columns: dict[str, str]) -> None:
         self.files = files
         self.part_size = part_size
         self.columns = columns
-        self._parts = [
+        self.parts = [
             (file, start, min(start + part_size, file.n_rows))
             for file in files
             for start in range(0, file.n_rows, part_size)
@@ -59,7 +64,7 @@ class ExternalEmbeddings:
     @property
     def n_parts(self) -> int:
         """The number of parts."""
-        return len(self._parts)
+        return len(self.parts)
 
     @property
     def n_rows(self) -> int:
@@ -88,15 +93,24 @@ class ExternalEmbeddings:
         RunCorruptError
             If a file has changed since the scan, or is gone.
         """
-        file, start, stop = self._parts[index]
-        self._check_unchanged(file)
+        file, start, stop = self.parts[index]
+        self.check_unchanged(file)
         schema = image_schema(file.embedding_dim, pa.float16() if file.dtype == "float16" else pa.float32())
         names = [name for name in schema.names if columns is None or name in columns]
         known = _Stretch(file, start, stop, self.columns)
         arrays = [known.column(schema.field(name)) for name in names]
-        digest = hashlib.sha256(f"{file.embeddings}\0{file.stamp}\0{start}\0{stop}".encode()).hexdigest()
-        metadata = {"clipsieve.format": str(FORMAT_VERSION), "clipsieve.inputs": digest}
+        metadata = {"clipsieve.format": str(FORMAT_VERSION), "clipsieve.inputs": self.fingerprint(index)}
         return pa.Table.from_arrays(arrays, schema=pa.schema([schema.field(n) for n in names], metadata=metadata))
+
+    def fingerprint(self, index: int) -> str:
+        """Return what changes when the inputs of a part do."""
+        file, start, stop = self.parts[index]
+        return hashlib.sha256(f"{file.embeddings}\0{file.stamp}\0{start}\0{stop}".encode()).hexdigest()
+
+    @staticmethod
+    def rows(file: EmbeddingFile, start: int, stop: int) -> Float[np.ndarray, "n d"]:
+        """Return rows of a file as they lie there, mapped and not read; there must be one at least."""
+        return _rows(file, start, stop)
 
     def check_columns(self) -> None:
         """Make sure that the columns that were named are there; UsageError otherwise."""
@@ -120,7 +134,8 @@ class ExternalEmbeddings:
         return np.concatenate([_rows(file, 0, min(each, file.n_rows)) for file in self.files])[:n_rows]
 
     @staticmethod
-    def _check_unchanged(file: EmbeddingFile) -> None:
+    def check_unchanged(file: EmbeddingFile) -> None:
+        """Make sure that a file and its metadata are what was scanned; RunCorruptError otherwise."""
         try:
             found = stamp_of(file)
         except OSError as error:

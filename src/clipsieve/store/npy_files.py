@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipsieve.errors import SourceError
+from clipsieve.types import EXPORT_MANIFEST, EXPORT_MARKER
 
 __all__ = ["EmbeddingFile", "find_embeddings", "stamp_of"]
 
@@ -104,8 +105,7 @@ def _folder_of(root: Path) -> Path:
 def _tables(root: Path) -> dict[int, Path]:
     """Return the files of metadata by their number."""
     base = root.parent if root.is_file() or root.name == "img_emb" else root
-    folder = next((path for path in (base / "metadata", base) if any(path.glob("*.parquet"))), None)
-    found = _numbered(folder, "*.parquet") if folder else []
+    found = next(filter(None, (_numbered(folder, "*.parquet") for folder in (base / "metadata", base))), [])
     if root.is_file():
         found = [path for path in found if path.stem == root.stem or _number(path) == _number(root) >= 0]
     return {_number(path): path for path in found}
@@ -113,7 +113,10 @@ def _tables(root: Path) -> dict[int, Path]:
 
 def _numbered(folder: Path, pattern: str) -> list[Path]:
     """Return the files of a pattern by number; SourceError if two have the same."""
-    found = sorted((path for path in folder.glob(pattern) if not path.name.startswith(".")), key=_order)
+    # What an export has left beside the data is no metadata of it.
+    left = EXPORT_MANIFEST if (folder / EXPORT_MARKER).exists() else None
+    visible = (path for path in folder.glob(pattern) if not path.name.startswith(".") and path.name != left)
+    found = sorted(visible, key=_order)
     for one, two in itertools.pairwise(found):
         if _number(one) == _number(two):
             raise SourceError(

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from clipsieve.errors import ClipsieveError, ExportError
-from clipsieve.sources.connect import explain, plain_location
+from clipsieve.outputs.export.local_files import flush_folder, holds_files, opened, temporary_beside
+from clipsieve.sources.connect import explain, no_room, plain_location
 from clipsieve.sources.names import legible
 from clipsieve.sources.retry import with_retries
 from clipsieve.sources.storage import Storage
+from clipsieve.store.lock import LOCK_NAME
 
 if TYPE_CHECKING:
     from clipsieve.outputs.export.base import HowToPlace
@@ -46,6 +48,7 @@ class Destination:
     def __init__(self, location: str) -> None:
         self._storage = Storage(plain_location(location))
         self.is_local = self._storage.is_local
+        self._folders_inside: set[str] = set()
 
     @property
     def url(self) -> str:
@@ -53,31 +56,31 @@ class Destination:
         root = self._storage.root
         return legible(os.fsencode(root)) if self.is_local else self._storage.url(root)
 
+    @property
+    def folder(self) -> Path | None:
+        """The root, where it is a folder of this machine."""
+        return Path(self._storage.root) if self.is_local else None
+
     def path(self, name: str) -> str:
         """Return where a file lies, as the file system takes it; ExportError for a name that leads out of the root."""
         parts = name.split("/")
         if not name or "\0" in name or any(part in ("", ".", "..") for part in parts):
-            raise ExportError(
-                f"the name `{legible(name.encode(errors='surrogateescape'))[:200]}` leads out of `{self.url}`",
-                expected="a path below it, without `.` and `..`",
-                state="nothing was written under that name",
-                hint="it stands in the source like that: rename it there, and scan again",
-            )
+            raise self._leads_out(name)
         return f"{self._storage.root.rstrip('/')}/{name}"
 
     def is_empty(self) -> bool:
-        """Return whether nothing lies there."""
-        if self.is_local:
-            root = self._storage.root
-            if os.path.exists(root) and not os.path.isdir(root):
-                raise ExportError(
-                    f"`{self.url}` is a file", expected="a new or empty folder", state="nothing was written"
-                )
-            return not os.path.isdir(root) or not os.listdir(root)
+        """Return whether no file lies there; a lock, and what a killed process has left unfinished, do not count."""
+        root = self._storage.root
         try:
-            return not self._storage.filesystem.exists(self._storage.root) or not self._storage.names()
+            if self.is_local:
+                if os.path.lexists(root) and not os.path.isdir(root):
+                    raise self._is_a_file()
+                return not os.path.isdir(root) or not holds_files(root, passed_over=LOCK_NAME)
+            if self._storage.info(root) is not None:
+                raise self._is_a_file()
+            return not self._exists() or not self._storage.names()
         except Exception as error:
-            raise self._error("", error) from error
+            raise self._error("", error, "read") from error
 
     def size(self, name: str) -> int | None:
         """Return the size of a file in bytes, None if there is none."""
@@ -86,6 +89,15 @@ class Destination:
             return os.path.getsize(path) if os.path.isfile(path) else None
         found = self._storage.info(path)
         return None if found is None else found.n_bytes
+
+    def sizes(self) -> dict[str, int | None]:
+        """Return the size of every file that is there, by name, from one listing instead of a request for each."""
+        try:
+            files = self._storage.find() if self._exists() else []
+        except Exception as error:
+            raise self._error("", error, "read") from error
+        root = self._storage.root.rstrip("/")
+        return {file.path.removeprefix(root).removeprefix("/"): file.n_bytes for file in files}
 
     def read_bytes(self, name: str) -> bytes | None:
         """Return the content of a small file, None if there is none."""
@@ -98,7 +110,7 @@ class Destination:
         except FileNotFoundError:
             return None
         except Exception as error:
-            raise self._error(name, error) from error
+            raise self._error(name, error, "read") from error
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Write a whole file; an older one is replaced."""
@@ -106,23 +118,38 @@ class Destination:
             file.write(content)
 
     @contextmanager
-    def writer(self, name: str) -> Iterator[BinaryIO]:
-        """Open a new file; it is there, and on the disk, once the block has ended without an error."""
+    def writer(self, name: str, *, is_flushed: bool = True) -> Iterator[BinaryIO]:
+        """Open a new file; it is there once the block has ended without an error.
+
+        An `OSError` in the block counts as one of this place: whoever reads elsewhere in it turns his own into another kind.
+
+        Parameters
+        ----------
+        name : str
+            An older file of that name is replaced.
+        is_flushed : bool, default=True
+            Whether it is on the disk as well when the block ends, so that it outlasts a power failure. For many small files,
+            one `flush` for all of them takes a fraction of the time.
+        """
         path = self.path(name)
         try:
             with self._temporary(path) as temporary:
                 with open(temporary, "w+b") as file:
                     yield file
                     file.flush()
-                    os.fsync(file.fileno())
+                    if is_flushed and self.is_local:
+                        os.fsync(file.fileno())
                 self._commit(temporary, path)
+                if is_flushed and self.is_local:
+                    flush_folder(os.path.dirname(path))
         except OSError as error:
             raise self._error(name, error) from error
 
     def place(self, name: str, file: str | bytes, how: HowToPlace = "copy") -> None:
         """Bring a file of this machine here: as a copy, or as a link to it, which only this machine can have.
 
-        A hard link that cannot be made, since the file lies on another disk, becomes a copy.
+        A hard link that cannot be made, since the file lies on another disk, becomes a copy. SourceError if the file cannot be
+        opened.
         """
         path = self.path(name)
         source = os.fsdecode(file)
@@ -133,6 +160,31 @@ class Destination:
         except OSError as error:
             raise self._error(name, error) from error
 
+    def link(self, name: str, target: str) -> None:
+        """Make a symbolic link that reads as `target`, on this machine; one that is there already stays."""
+        path = self.path(name)
+        try:
+            if not os.path.islink(path) or os.readlink(path) != target:
+                with self._temporary(path) as temporary:
+                    os.symlink(target, temporary)
+                    self._commit(temporary, path)
+        except OSError as error:
+            raise self._error(name, error) from error
+
+    def make_folder(self, name: str) -> None:
+        """Make a folder that need not hold anything; behind a URL there are none, and nothing is made."""
+        path = self.path(name)
+        if self.is_local:
+            try:
+                self._make_folder(path)
+            except OSError as error:
+                raise self._error(name, error) from error
+
+    def flush(self) -> None:
+        """Bring everything that was written onto the disk, so that it outlasts a power failure."""
+        if self.is_local:
+            os.sync()
+
     def _link_or_copy(self, source: str, temporary: str, how: HowToPlace) -> None:
         if self.is_local and how == "symlink":
             os.symlink(os.path.realpath(source), temporary)
@@ -142,7 +194,7 @@ class Destination:
                 os.link(os.path.realpath(source), temporary)
                 return
         # Copied without the rights and times of the source: those of a data set say nothing of its content.
-        with open(source, "rb") as old, open(temporary, "wb") as new:
+        with opened(source) as old, open(temporary, "wb") as new:
             shutil.copyfileobj(old, new, _COPY_BYTES)
 
     @contextmanager
@@ -152,16 +204,22 @@ class Destination:
             with tempfile.TemporaryDirectory(prefix="clipsieve-") as folder:
                 yield os.path.join(folder, "file")
             return
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        digest = hashlib.sha256(os.fsencode(os.path.basename(path))).hexdigest()[:16]
-        temporary = os.path.join(os.path.dirname(path), f".clipsieve-{digest}.tmp")
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        try:
+        self._make_folder(os.path.dirname(path))
+        with temporary_beside(path) as temporary:
             yield temporary
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
+
+    def _make_folder(self, folder: str) -> None:
+        """Make a folder below the root, unless a link that lies there would lead it elsewhere."""
+        if folder not in self._folders_inside:
+            root = os.path.realpath(self._storage.root)
+            if os.path.commonpath([root, os.path.realpath(folder)]) != root:
+                raise ExportError(
+                    f"the link `{legible(os.fsencode(folder))}` leads out of `{self.url}`",
+                    state="nothing was written behind it",
+                    hint="remove the link, or name another place",
+                )
+        os.makedirs(folder, exist_ok=True)
+        self._folders_inside.add(folder)
 
     def _commit(self, temporary: str, path: str) -> None:
         if self.is_local:
@@ -170,17 +228,37 @@ class Destination:
         try:
             with_retries(lambda: self._storage.filesystem.put_file(temporary, path))
         except Exception as error:
-            raise self._error(path, error) from error
+            raise self._error(path.removeprefix(self._storage.root.rstrip("/") + "/"), error) from error
 
-    def _error(self, name: str, error: Exception) -> ClipsieveError:
+    def _exists(self) -> bool:
+        return bool(with_retries(lambda: self._storage.filesystem.exists(self._storage.root)))
+
+    def _leads_out(self, name: str) -> ExportError:
+        return ExportError(
+            f"the name `{_shown(name)[:200]}` leads out of `{self.url}`",
+            expected="a path below it, without `.` and `..`",
+            state="nothing was written under that name",
+            hint="it stands in the source like that: rename it there, and scan again",
+        )
+
+    def _is_a_file(self) -> ExportError:
+        return ExportError(f"`{self.url}` is a file", expected="a new or empty folder", state="nothing was written")
+
+    def _error(self, name: str, error: Exception, verb: str = "write") -> ClipsieveError:
         if isinstance(error, ClipsieveError):
             return error
-        where = f"{self.url}/{legible(name.encode(errors='surrogateescape'))}" if self.is_local else self.url
-        words = error.strerror if isinstance(error, OSError) and error.strerror else explain(error).detail
         room = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if room and not self.is_local:
+            return no_room()  # of the folder where files are kept on their way
+        where = f"{self.url.rstrip('/')}/{_shown(name)}".rstrip("/")
+        words = error.strerror if isinstance(error, OSError) and error.strerror else explain(error).detail
         return ExportError(
-            f"cannot write `{where}`: {words}",
+            f"cannot {verb} `{where}`: {words}",
             state="every file that is there is whole",
             hint=("make room" if room else "mend the permissions, or name another place")
             + "; the same command again goes on from there",
         )
+
+
+def _shown(name: str) -> str:
+    return legible(name.encode(errors="surrogateescape"))

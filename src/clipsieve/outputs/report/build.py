@@ -1,0 +1,188 @@
+"""From a run to the records of its report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from clipsieve.classifiers.taxonomy import Taxonomy
+from clipsieve.engines.concepts import ConceptVectors, build_concepts
+from clipsieve.engines.decisions import Decider
+from clipsieve.engines.verdict_files import ImageVerdicts
+from clipsieve.evaluation.class_rates import rate_classes
+from clipsieve.evaluation.term_counts import TermCounter
+from clipsieve.evaluation.terms import frequent_terms, rate_terms
+from clipsieve.outputs.report.counts import COLUMNS, N_BINS, RunCounts
+from clipsieve.outputs.report.estimate import SampleEstimate, estimate_from_sample
+from clipsieve.outputs.report.figures import build_figures
+from clipsieve.outputs.report.limits import build_limits
+from clipsieve.outputs.report.method import build_method
+from clipsieve.outputs.report.records import (
+    ClassFlags,
+    Concept,
+    Example,
+    Failure,
+    HistogramBin,
+    Report,
+    TaxonomySection,
+    Term,
+    TermSection,
+)
+from clipsieve.outputs.report.words import calibration_words, name_of_source, promise_words
+from clipsieve.store import Run
+
+__all__ = ["MAX_TERMS_SHOWN", "MIN_Z", "build_report"]
+
+MAX_TERMS_SHOWN = 500
+MIN_Z = 1.96
+
+
+def build_report(
+    run: Run,
+    *,
+    made: str,
+    scores_name: str | None = None,
+    verdicts: ImageVerdicts | None = None,
+    verdicts_path: str | Path | None = None,
+    taxonomy: Taxonomy | None = None,
+    concepts: ConceptVectors | None = None,
+    model: str | None = None,
+    title: str | None = None,
+    examples: tuple[Example, ...] = (),
+    has_thumbnails: bool = False,
+    on_progress: Callable[[int, int], object] = lambda _n_done, _n_total: None,
+) -> Report:
+    """Gather all that a report says, part by part.
+
+    Parameters
+    ----------
+    run : Run
+        With scores.
+    made : str
+        Now, UTC, ISO 8601.
+    scores_name : str, optional
+        By default the only ones there are.
+    verdicts : ImageVerdicts, optional
+        What people have said.
+    verdicts_path : str or Path, optional
+        A filled-in sample of `clipsieve prevalence`; by default the file of the verdicts, if it is one.
+    taxonomy : Taxonomy, optional
+        What the flagged images may show; without it, nothing is assigned.
+    concepts : ConceptVectors, optional
+        The same as `build_concepts` gave it, if that was done before.
+    model : str, optional
+        Where the run's encoder lies now, which reads the taxonomy; by default where it lay when the run was scanned.
+    title : str, optional
+        The name of the data set; by default the last part of the source's place.
+    examples, has_thumbnails
+        As in `Report`.
+    on_progress : callable
+        Called with the number of images done and listed.
+
+    Raises
+    ------
+    UsageError
+        If no scores were named and there is not exactly one, or a verdict is about no image of the run.
+    RunNotFoundError, RunCorruptError
+        If the scores are not there, or a part is missing, damaged, or older than the scan.
+    """
+    decider = Decider(run, scores_name=scores_name, verdicts=verdicts)
+    if concepts is None and taxonomy is not None:
+        concepts = build_concepts(run, taxonomy, model=model)
+    counts = _count(decider, concepts, on_progress)
+    sample = verdicts_path or (verdicts.path if verdicts else None)
+    estimate = estimate_from_sample(run, Path(sample), counts.is_flagged) if sample else SampleEstimate()
+    manifest, facts, classes = run.manifest, decider.facts, _classes(counts)
+    return Report(
+        title=title or name_of_source(manifest.source_location),
+        made=made,
+        source_location=manifest.source_location,
+        source_kind=manifest.source_kind,
+        figures=build_figures(counts, classes, estimate, n_listed=manifest.n_images, n_ignored=manifest.n_ignored),
+        failures=tuple(Failure(code, n) for code, n in _ranked(counts.failures)),
+        histogram=_histogram(counts),
+        threshold=facts.threshold,
+        remove_threshold=facts.remove_threshold,
+        calibration=calibration_words(facts.calibration),
+        promises=promise_words(facts.promises),
+        classes=classes,
+        taxonomy=_taxonomy(counts, concepts),
+        terms=_terms(counts),
+        examples=examples,
+        has_thumbnails=has_thumbnails,
+        method=build_method(run, counts, concepts.taxonomy if concepts else None),
+        limits=build_limits(manifest, counts, estimate, concepts),
+    )
+
+
+def _count(decider: Decider, concepts: ConceptVectors | None, on_progress: Callable[[int, int], object]) -> RunCounts:
+    counts, n_done = RunCounts(decider, concepts), 0
+    for part in decider.parts(COLUMNS):
+        counts.add(part)
+        n_done += part.images.num_rows
+        on_progress(n_done, decider.run.manifest.n_images)
+    return counts
+
+
+def _ranked(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _histogram(counts: RunCounts) -> tuple[HistogramBin, ...]:
+    edges = [i / N_BINS for i in range(N_BINS + 1)]
+    return tuple(HistogramBin(*each) for each in zip(edges, edges[1:], counts.histogram.tolist(), strict=False))
+
+
+def _classes(counts: RunCounts) -> tuple[ClassFlags, ...]:
+    labels = sorted(counts.label_scored)
+    n_scored = np.array([counts.label_scored[label] for label in labels], dtype=np.int64)
+    n_flagged = np.array([counts.label_flagged[label] for label in labels], dtype=np.int64)
+    rates = rate_classes(n_scored, n_flagged, n_all=counts.n["scored"], n_all_flagged=counts.n["flagged"])
+    columns = n_scored, n_flagged, rates.share, rates.low, rates.high, rates.p_value, rates.q_value
+    rows = list(zip(labels, *(column.tolist() for column in columns), strict=True))
+    return tuple(ClassFlags(*rows[place]) for place in rates.order.tolist())
+
+
+def _taxonomy(counts: RunCounts, concepts: ConceptVectors | None) -> TaxonomySection | None:
+    if concepts is None:
+        return None
+    found, made, n_flagged = concepts.taxonomy, counts.assignments, max(counts.n["flagged"], 1)
+    rows = [] if made is None else [(made, place, each) for place, each in enumerate(found.concepts)]
+    filled = (
+        Concept(
+            name=each.name,
+            title=each.title,
+            n=assigned.n(place),
+            share=assigned.n(place) / n_flagged,
+            median_margin=assigned.median_margin(place),
+            prompts=each.prompts,
+            is_other=each.is_other,
+            n_too_close=assigned.n_too_close if each.is_other else 0,
+        )
+        for assigned, place, each in rows
+    )
+    return TaxonomySection(
+        found.name, found.source, found.sha256, found.min_margin, tuple(filled), problem=concepts.problem
+    )
+
+
+def _terms(counts: RunCounts) -> tuple[TermSection, ...]:
+    """Return the terms of the images with a probability, for each field that the source has."""
+    names = TermCounter()
+    names.add_names(counts.label_flagged.items(), flagged=True)
+    names.add_names((counts.label_scored - counts.label_flagged).items(), flagged=False)
+    fields = {"class names": (names, "with_label"), "captions": (counts.captions, "with_caption")}
+    return tuple(_section(field, counter) for field, (counter, needed) in fields.items() if counts.n[needed])
+
+
+def _section(field: str, counter: TermCounter) -> TermSection:
+    rest = counter.rest
+    rated = rate_terms(counter.flagged, rest)
+    over = [term for term in rated if term.z_score >= MIN_Z][:MAX_TERMS_SHOWN]
+    terms, frequent = (
+        tuple(Term(**asdict(term)) for term in found) for found in (over, frequent_terms(rated, MAX_TERMS_SHOWN))
+    )
+    return TermSection(field, counter.flagged.total(), rest.total(), terms, frequent)

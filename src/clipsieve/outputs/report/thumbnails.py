@@ -1,0 +1,185 @@
+"""Small pictures of examples, from the source opened again: only these images are read, and other processes decode them."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import UInt8
+from PIL import Image
+
+from clipsieve.engines.pool import DecodePool
+from clipsieve.errors import ClipsieveError
+from clipsieve.images import DecodeLimits
+from clipsieve.outputs.export.originals import reopen
+from clipsieve.outputs.report.records import Example
+from clipsieve.sources import Source
+from clipsieve.store import Run
+from clipsieve.types import DecodedImage, ImageRef, Preprocessing, Shard
+
+__all__ = ["add_thumbnails"]
+
+SIDE_PX = 96
+MAX_THUMBNAIL_BYTES = 4096
+_QUALITIES = (60, 45, 30, 15, 1)
+_RECIPE = Preprocessing(SIDE_PX, "longest", "bicubic", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where an image lies in a run, and the hash of its file at that time."""
+
+    part: int
+    row: int
+    sha256: str
+
+
+def add_thumbnails(
+    run: Run,
+    examples: Sequence[Example],
+    *,
+    location: str | None = None,
+    n_workers: int = 2,
+    max_seconds: float = 300.0,
+) -> tuple[tuple[Example, ...], str | None]:
+    """Return the examples with thumbnails, as far as their images can be had, and in words why others have none.
+
+    An image gets one only if it is still the file that was scanned: its part's inputs have not changed, and its sha256 is the one
+    in the run. Images that failed or are on the block list are not opened.
+
+    Parameters
+    ----------
+    run : Run
+        That the examples come from.
+    examples : sequence of Example
+        Images of the run.
+    location : str, optional
+        Where the source lies now, if not where it was scanned: then names and hashes alone must be those of the run.
+    n_workers : int, default=2
+        Decoding processes, >= 1.
+    max_seconds : float, default=300.0
+        No further image is read after that; those of a remote tar may cost the whole tar.
+
+    Returns
+    -------
+    tuple of Example, and str or None
+        In the same order: WebP of at most 96 pixels and, as a rule, 4 kB; and a sentence without a full stop, None if every
+        example has a thumbnail.
+
+    Raises
+    ------
+    RunCorruptError
+        If a part of the run is missing or damaged.
+    EngineError
+        If no decoding process can be started.
+    """
+    if not examples:
+        return (), None
+    if run.manifest.source_kind == "embeddings":
+        return tuple(examples), "the run holds embeddings that were computed elsewhere: there are no images to show"
+    places = _find(run, {example.image_id for example in examples})
+    try:
+        source = reopen(run, location)
+        shards = source.plan(run.manifest.part_size, Run.load_listing(run.path)).shards
+    except ClipsieveError as error:
+        return tuple(examples), f"the source cannot be opened any more: {' '.join(error.what.split())}"
+    deadline = time.monotonic() + max_seconds
+    # Where files were moved, their times say nothing; their names and hashes do, in any case.
+    usable = dict(enumerate(shards)) if location else _unchanged(run, shards, {at.part for at in places.values()})
+    refs = _read(source, usable, places, deadline)
+    made = _decode(refs, places, run, n_workers)
+    shown = tuple(_with(example, made.get(example.image_id)) for example in examples)
+    n_missing = sum(example.thumbnail is None for example in shown)
+    return shown, _words(n_missing, len(shown), is_late=time.monotonic() > deadline) if n_missing else None
+
+
+def _find(run: Run, ids: set[str]) -> dict[str, _Place]:
+    """Return where images lie that were seen: those that failed, or are blocked, are not among them."""
+    wanted = pa.array(sorted(ids), pa.string())
+    found: dict[str, _Place] = {}
+    for part, table in enumerate(run.iter_images(["image_id", "sha256", "failure_code"])):
+        for row in np.flatnonzero(pc.is_in(table.column("image_id"), value_set=wanted).to_numpy()).tolist():
+            cells = {name: table.column(name)[row].as_py() for name in table.column_names}
+            if cells["failure_code"] is None and cells["sha256"] is not None:
+                found[cells["image_id"]] = _Place(part, row, cells["sha256"])
+    return found
+
+
+def _unchanged(run: Run, shards: Sequence[Shard], parts: set[int]) -> dict[int, Shard]:
+    """Return the shards of some parts, by number, that are still what those parts were made of."""
+    facts = {part: run.part_metadata(run.image_part(part)) or {} for part in parts if part < len(shards)}
+    return {
+        part: shards[part] for part, known in facts.items() if known.get("clipsieve.inputs") == shards[part].fingerprint
+    }
+
+
+def _read(
+    source: Source, shards: Mapping[int, Shard], places: Mapping[str, _Place], deadline: float
+) -> Iterator[ImageRef]:
+    """Yield the images that could be read, in the order of the data set, so that no file is gone through twice."""
+    for image_id, place in sorted(places.items(), key=lambda item: (item[1].part, item[1].row)):
+        shard = shards.get(place.part)
+        if shard is None or place.row >= shard.n_images or time.monotonic() > deadline:
+            continue
+        try:
+            found = list(source.read(source.one(shard, place.row)))
+        except ClipsieveError:  # it has changed since it was listed
+            continue
+        yield from (ref for ref in found if ref.image_id == image_id and isinstance(ref.content, bytes))
+
+
+def _decode(
+    refs: Iterator[ImageRef], places: Mapping[str, _Place], run: Run, n_workers: int
+) -> dict[str, tuple[bytes, int, int]]:
+    options = run.manifest.options
+    limits = DecodeLimits()
+    limits = DecodeLimits(
+        max_pixels=int(options.get("max_pixels", limits.max_pixels)),
+        max_seconds=float(options.get("max_seconds", limits.max_seconds)),
+    )
+    made: dict[str, tuple[bytes, int, int]] = {}
+    with DecodePool(n_workers, _RECIPE, limits, window=2 * n_workers) as pool:
+        for image in pool.map(refs):
+            if isinstance(image, DecodedImage) and image.facts.sha256 == places[image.ref.image_id].sha256:
+                pixels = _without_padding(image.pixels, image.facts.width, image.facts.height)
+                made[image.ref.image_id] = (_webp(pixels), pixels.shape[1], pixels.shape[0])
+    return made
+
+
+def _without_padding(
+    pixels: UInt8[np.ndarray, "s s 3"], width: int | None, height: int | None
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Cut off what "longest" has put around an image; see `fit_to_recipe`."""
+    if not width or not height:
+        return pixels
+    side = len(pixels)
+    w, h = (max(1, round(length * side / max(width, height))) for length in (width, height))
+    top, left = (side - h) // 2, (side - w) // 2
+    return pixels[top : top + h, left : left + w]
+
+
+def _webp(pixels: UInt8[np.ndarray, "h w 3"]) -> bytes:
+    """Return the first of some qualities that is small enough, or the smallest."""
+    image = Image.fromarray(pixels)
+    content = b""
+    for quality in _QUALITIES:
+        file = io.BytesIO()
+        image.save(file, "WEBP", quality=quality, method=4)
+        content = file.getvalue()
+        if len(content) <= MAX_THUMBNAIL_BYTES:
+            break
+    return content
+
+
+def _with(example: Example, made: tuple[bytes, int, int] | None) -> Example:
+    return example if made is None else replace(example, thumbnail=made[0], width=made[1], height=made[2])
+
+
+def _words(n_missing: int, n: int, *, is_late: bool) -> str:
+    reason = "the time for them ran out" if is_late else "their files have changed since the scan, or cannot be read"
+    return f"{n_missing:,} of {n:,} examples have no thumbnail: {reason}"

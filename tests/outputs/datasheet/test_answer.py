@@ -1,0 +1,164 @@
+"""The datasheet's answer: each number has its row, nothing vouches for a data set, and names break nothing."""
+
+import re
+
+import pytest
+from markdown_it import MarkdownIt
+
+from clipsieve.outputs.datasheet import write_answer
+from datasheet_reports import PRAISE, report_json, reports, untraced, with_figures, without_names
+from report_records import HOSTILE, sample_report
+
+REPORTS = reports()
+each_report = pytest.mark.parametrize("report", REPORTS.values(), ids=REPORTS)
+BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066\u2067]")
+TAGS = {"h1", "h2", "p", "ul", "li", "blockquote", "code", "strong", "em", ""}
+
+
+def parts(text):
+    """Return the text before the list of figures, the list, and the references."""
+    body, rest = text.split("\n## Figures\n")
+    notes, references = rest.split("\n## References\n")
+    return body, notes, references
+
+
+@each_report
+def test_each_number_names_the_row_that_says_so(report):
+    body, notes, _ = parts(write_answer(report))
+    assert untraced(body, notes, report_json(report)) == []
+
+
+def test_the_check_of_references_finds_what_is_wrong():
+    report = sample_report()
+    body, notes, _ = parts(write_answer(report))
+    table = report_json(report)
+    assert untraced(body + "\nAnd 7 images.", notes, table)
+    assert untraced(body.replace("99 [4]", "98 [4]"), notes, table)
+    assert untraced(body.replace("8.3 %", "8.4 %"), notes, table)
+    assert untraced(body.replace("30 images [1]", "no images [1]"), notes, table)
+    assert untraced(body, notes.replace("value = 990", "value = 991"), table)
+    assert untraced(body, notes + "- [99] `figures/n_listed`: value = 1000\n", table)
+
+
+@each_report
+def test_it_never_vouches_for_a_data_set(report):
+    assert PRAISE.findall(without_names(write_answer(report))) == []
+
+
+@each_report
+def test_it_always_says_what_nobody_looked_at(report):
+    text = write_answer(report)
+    assert "## What was not looked at" in text
+    assert "Text inside images was not read" in text
+    assert "personal information" in text
+
+
+@each_report
+def test_it_is_plain_markdown_whatever_the_names_hold(report):
+    text = write_answer(report)
+    tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(text)
+    tokens += [child for token in tokens for child in token.children or ()]
+    assert {token.tag for token in tokens if token.type not in ("text", "softbreak", "inline")} <= TAGS
+    assert not {"html_inline", "html_block", "link_open", "image", "fence", "table_open"} & {
+        token.type for token in tokens
+    }
+    headings = [token.map for token in tokens if token.type == "heading_open"]
+    assert len(headings) == 8
+    assert not BIDI.search(text)
+    assert text.count("\N{FIRST STRONG ISOLATE}") == text.count("\N{POP DIRECTIONAL ISOLATE}")
+    assert not [letter for letter in text if ord(letter) < 32 and letter != "\n"]
+    assert max(len(line) for line in text.splitlines()) < 3000
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_class_name_is_read_back_from_the_markdown_as_it_is_shown(text):
+    report = sample_report()
+    hostile = with_figures(sample_report(classes=tuple(c for c in report.classes if c.label == text)), n_classes_over=1)
+    children = [c for token in MarkdownIt("commonmark").parse(write_answer(hostile)) for c in token.children or ()]
+    shown = [child.content for child in children if child.type == "code_inline"]
+    visible = text.replace("\n", "\\n").replace("\t", "\\t").replace("\x1b", "\\x1b")
+    visible = visible.replace("\u202e", "\\u202e").replace("\u202c", "\\u202c")
+    assert (visible if len(text) <= 80 else text[:79] + "…") in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("sample", "**Yes.** People judged 30 images [1] unwanted."),
+        ("no verdicts", "**Possibly.** A classifier flagged 99 images [1]; nobody has looked at what it flagged."),
+        ("no verdicts", "People have given a verdict on no images ["),
+        ("no verdicts", "is not known: no random sample of it was judged"),
+        ("no verdicts", "Nobody has looked at any of the images without a flag."),
+        ("no flags", "**Not known.** A classifier flagged no images [1], but classifiers miss some"),
+        ("no flags", "0 % (95 % confidence interval: 0 % to 0.4 %)"),
+        ("some looked at, none unwanted", "nobody has looked at 59 ["),
+        (
+            "all looked at, none unwanted",
+            "**Not in the judgement of those who looked.** People have given a verdict on 990",
+        ),
+        ("unsure", "**Possibly.** People judged no images [1] unwanted; of 1 [2] they were unsure"),
+        (
+            "all flagged looked at, none unwanted",
+            "**Not known for the whole of it.** A classifier flagged 99 images [1].",
+        ),
+        ("all looked at, none unwanted", "Every flagged image has a verdict"),
+        ("nothing scored", "**Not known.** The classifier could score no images [1]."),
+        ("nothing failed", "No images ["),
+        ("ones", "**Yes.** People judged 1 image [1] unwanted."),
+        ("ones", "it could not be compared"),
+        ("tiny", "fewer than 0.1 % (95 % confidence interval: below 0.1 % to below 0.1 %)"),
+        ("tiny", "more than 99.9 % (95 % confidence interval: above 99.9 % to 100 %)"),
+        ("large", "1,234,567 images"),
+        ("unknown", "an unknown number of images"),
+        ("no classes, no captions", "The source has no classes"),
+        ("no classes, no captions", "The source gives neither class names nor captions"),
+        ("many classes over", "The clearest are:"),
+        ("no taxonomy", "The flagged images were not sorted by what they show."),
+        ("problem with the taxonomy", "could not be sorted by what they show: “the model"),
+        ("embeddings", "No image was opened for this report"),
+        ("bare method", "the classifier of a name that is not recorded"),
+        ("bare method", "No threshold for removal by the machine was set"),
+        ("no promise", "The thresholds come with no promise"),
+        ("no promise", "do not say how often an image like this one is unwanted"),
+        ("thresholds near the ends", "0.00002346 ["),
+        ("thresholds near the ends", "0.9999999 ["),
+    ],
+)
+def test_sentences_follow_the_figures(name, sentence):
+    assert sentence in write_answer(REPORTS[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("no verdicts", "**Yes"),
+        ("no flags", "sorted the flagged images"),
+        ("nothing failed", "passed over"),
+        ("all looked at, none unwanted", "Nobody has looked at"),
+        ("no promise", "come with a promise"),
+        ("no promise", "under `limits`"),
+        ("ones", "1 images"),
+    ],
+)
+def test_sentences_that_do_not_apply_are_left_out(name, sentence):
+    assert sentence not in write_answer(REPORTS[name])
+
+
+def test_a_path_on_somebodys_machine_is_cut_to_its_last_part():
+    text = write_answer(sample_report(source_location="/home/anna/secret/photos/"))
+    assert "`photos`" in text
+    assert "anna" not in text
+    assert "`s3://bucket/photos`" in write_answer(sample_report(source_location="s3://bucket/photos"))
+
+
+def test_the_works_that_are_cited_are_listed():
+    body, _, references = parts(write_answer(sample_report()))
+    assert "Gebru et al. 2021" in body
+    assert "Communications of the ACM 64(12), 86-92" in references
+    assert references.strip().count("\n\n") == 3
+    assert "Benjamini" not in write_answer(REPORTS["no classes, no captions"])
+
+
+def test_the_unwanted_classes_are_named_where_they_are_known():
+    method = {"classifier": {"class_names": ["positive", "negative"], "unwanted": [False, True]}}
+    assert "made to find (class `negative`)" in write_answer(sample_report(method=method))

@@ -1,0 +1,227 @@
+"""The Croissant description: its own library takes it, reads the table with it, and finds what we said."""
+
+import copy
+import csv
+import json
+
+import mlcroissant as mlc
+import pytest
+
+from clipsieve.errors import UsageError
+from clipsieve.outputs.datasheet import build_croissant, write_datasheet_files
+from clipsieve.outputs.datasheet.responsible import responsible_properties
+from datasheet_reports import PRAISE, report_json, reports, untraced, without_names
+from report_records import HOSTILE, sample_report
+
+# What the library itself calls of rdflib is about to go.
+pytestmark = pytest.mark.filterwarnings("ignore:ConjunctiveGraph is deprecated:DeprecationWarning")
+REPORTS = reports()
+each_report = pytest.mark.parametrize("report", REPORTS.values(), ids=REPORTS)
+COLUMNS = [
+    "index",
+    "image_id",
+    "uri",
+    "label",
+    "caption",
+    "probability",
+    "concept",
+    "margin",
+    "verdict",
+    "of_a_later_version",
+]
+# What only the owner of a data set knows.
+RECOMMENDED = {"http://mlcommons.org/croissant/citeAs", "https://schema.org/license", "https://schema.org/version"}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Return a folder with what the report's own files look like."""
+    (tmp_path / "report.json").write_text(json.dumps(report_json(sample_report())))
+    with (tmp_path / "flagged.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for i, text in enumerate(HOSTILE):
+            writer.writerow(
+                [
+                    7 * i,
+                    f"{i}/{text}",
+                    f"file:///{i}",
+                    text,
+                    "",
+                    0.5 + i / 100,
+                    "Weapons",
+                    "" if i else 0.25,
+                    "unwanted",
+                    "x",
+                ]
+            )
+    return tmp_path
+
+
+def texts(properties):
+    return [text for said in properties.values() for text in ([said] if isinstance(said, str) else said)]
+
+
+def warnings_of(dataset):
+    return dataset.metadata.ctx.issues.warnings
+
+
+def test_the_library_takes_it_and_misses_only_what_the_owner_knows(folder):
+    write_datasheet_files(sample_report(), folder)
+    dataset = mlc.Dataset(jsonld=folder / "croissant.json")
+    found = warnings_of(dataset)
+    assert {url for url in RECOMMENDED for warning in found if url in warning} == RECOMMENDED
+    assert len(found) == 3
+    assert not dataset.metadata.ctx.issues.errors
+    assert dataset.metadata.ctx.is_v1_1()
+    assert dataset.metadata.conforms_to == [
+        "http://mlcommons.org/croissant/1.1",
+        "http://mlcommons.org/croissant/RAI/1.0",
+    ]
+
+
+def test_the_context_is_the_one_that_the_library_writes(caplog):
+    mlc.Dataset(jsonld=build_croissant(sample_report()))
+    assert "not standard" not in caplog.text
+    context = mlc.Rdf().context if hasattr(mlc, "Rdf") else None
+    assert context is None or set(context) <= set(build_croissant(sample_report())["@context"])
+
+
+def test_the_library_reads_the_rows_of_the_table(folder):
+    write_datasheet_files(sample_report(), folder)
+    records = list(mlc.Dataset(jsonld=folder / "croissant.json").records("flagged"))
+    with (folder / "flagged.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(records) == len(rows) == len(HOSTILE)
+    for record, row in zip(records, rows, strict=True):
+        assert record["flagged/image_id"].decode() == row["image_id"]
+        assert record["flagged/label"].decode() == row["label"]
+        assert record["flagged/index"] == int(row["index"])
+        assert record["flagged/probability"] == pytest.approx(float(row["probability"]))
+        assert record["flagged/margin"] == (float(row["margin"]) if row["margin"] else None)
+        assert record["flagged/of_a_later_version"] == b"x"
+
+
+def test_the_library_finds_the_properties_where_the_specification_has_them(folder):
+    write_datasheet_files(sample_report(), folder)
+    metadata = mlc.Dataset(jsonld=folder / "croissant.json").metadata
+    said = responsible_properties(sample_report())
+    for name, value in {
+        "rai:dataLimitations": metadata.data_limitations,
+        "rai:dataBiases": metadata.data_biases,
+        "rai:personalSensitiveInformation": metadata.personal_sensitive_information,
+        "rai:machineAnnotationTools": metadata.machine_annotation_tools,
+        "rai:annotationsPerItem": metadata.annotations_per_item,
+        "rai:dataCollectionMissingData": metadata.data_collection_missing_data,
+    }.items():
+        assert sorted(value) == sorted(said[name]) if isinstance(value, list) else value == said[name]
+    assert metadata.data_preprocessing_protocol == said["rai:dataPreprocessingProtocol"]
+    assert metadata.data_annotation_protocol == [said["rai:dataAnnotationProtocol"]]
+    assert metadata.annotator_demographics is None
+
+
+def test_a_file_that_was_changed_is_known_by_its_hash(folder):
+    write_datasheet_files(sample_report(), folder)
+    described = json.loads((folder / "croissant.json").read_text())["distribution"]
+    assert [file["@id"] for file in described] == ["report.json", "flagged.csv"]
+    assert len({file["sha256"] for file in described}) == 2
+    (folder / "flagged.csv").write_text("index\n1\n")
+    write_datasheet_files(sample_report(), folder)
+    after = json.loads((folder / "croissant.json").read_text())["distribution"]
+    assert [a["sha256"] == b["sha256"] for a, b in zip(described, after, strict=True)] == [True, False]
+
+
+@each_report
+def test_each_text_names_the_rows_of_its_numbers_and_praises_nothing(report):
+    table = report_json(report)
+    for text in texts(responsible_properties(report)):
+        body, traced, rows = text.rpartition(" (clipsieve")
+        assert traced
+        notes = rows.removeprefix("; rows of report.json: ").removesuffix(")").replace("; [", "\n[")
+        assert untraced(body, notes, table) == []
+        assert PRAISE.findall(without_names(text)) == []
+
+
+@each_report
+def test_every_report_gives_a_description_that_the_library_takes(report):
+    described = json.loads(json.dumps(build_croissant(report), allow_nan=False))
+    assert not mlc.Dataset(jsonld=described).metadata.ctx.issues.errors
+
+
+OWN = {
+    "@context": {
+        **{key: value for key, value in build_croissant(sample_report())["@context"].items() if key != "rai"},
+        "own": "https://example.org/terms/",
+    },
+    "@type": "sc:Dataset",
+    "conformsTo": "http://mlcommons.org/croissant/1.0",
+    "name": "photos",
+    "description": "Photos.",
+    "license": "https://spdx.org/licenses/MIT",
+    "url": "https://example.org/photos",
+    "version": "1.2.0",
+    "own:key": {"nested": [1, 2.5, None, "x"]},
+    "distribution": [
+        {
+            "@type": "cr:FileObject",
+            "@id": "a.csv",
+            "name": "a.csv",
+            "contentUrl": "a.csv",
+            "encodingFormat": "text/csv",
+            "sha256": "0" * 64,
+        }
+    ],
+    "rai:dataLimitations": "Few of them.",
+    "rai:dataBiases": ["Mostly of cats."],
+    "rai:dataAnnotationProtocol": "First paragraph.\n\nSecond (by hand).",
+    "rai:annotatorDemographics": "Two friends.",
+}
+
+
+def test_somebodys_own_description_keeps_every_key_and_text():
+    before = copy.deepcopy(OWN)
+    done = build_croissant(sample_report(), existing=OWN)
+    assert before == OWN
+    said = responsible_properties(sample_report())
+    changed = {*said, "@context", "conformsTo"}
+    assert {key: value for key, value in done.items() if key not in changed} == {
+        k: v for k, v in OWN.items() if k not in changed
+    }
+    assert done["@context"] == OWN["@context"] | {"rai": "http://mlcommons.org/croissant/RAI/"}
+    assert done["conformsTo"] == ["http://mlcommons.org/croissant/1.0", "http://mlcommons.org/croissant/RAI/1.0"]
+    assert done["rai:dataLimitations"] == ["Few of them.", *said["rai:dataLimitations"]]
+    assert done["rai:dataBiases"] == ["Mostly of cats.", *said["rai:dataBiases"]]
+    assert (
+        done["rai:dataAnnotationProtocol"]
+        == f"First paragraph.\n\nSecond (by hand).\n\n{said['rai:dataAnnotationProtocol']}"
+    )
+    assert not mlc.Dataset(jsonld=done).metadata.ctx.issues.errors
+
+
+def test_a_later_report_takes_the_place_of_an_earlier_one():
+    first = build_croissant(sample_report(), existing=OWN)
+    assert build_croissant(sample_report(), existing=first) == first
+    later = build_croissant(REPORTS["no flags"], existing=first)
+    assert later == build_croissant(REPORTS["no flags"], existing=OWN)
+    assert "99 [" not in json.dumps(later)
+
+
+def test_a_description_without_a_version_of_the_format_is_given_none():
+    done = build_croissant(sample_report(), existing={key: value for key, value in OWN.items() if key != "conformsTo"})
+    assert "conformsTo" not in done
+    dct = {key: value for key, value in OWN.items() if key != "conformsTo"} | {
+        "dct:conformsTo": ["http://mlcommons.org/croissant/1.1"]
+    }
+    assert len(build_croissant(sample_report(), existing=dct)["dct:conformsTo"]) == 2
+
+
+@pytest.mark.parametrize("context", [None, "https://schema.org/", ["x"], {"rai": "https://example.org/"}])
+def test_a_context_that_cannot_be_added_to_is_refused(context, tmp_path):
+    with pytest.raises(UsageError, match="none of Croissant"):
+        write_datasheet_files(sample_report(), tmp_path / "out", existing={"@context": context})
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_address_on_the_web_is_given():
+    assert build_croissant(sample_report(source_location="https://example.org/x"))["url"] == "https://example.org/x"
+    assert "url" not in build_croissant(sample_report())

@@ -1,0 +1,78 @@
+"""The datasheet's files: whole or absent."""
+
+import json
+
+import pytest
+
+from clipsieve.errors import ExportError, UsageError
+from clipsieve.outputs.datasheet import (
+    describe_files,
+    insert_into_card,
+    write_answer,
+    write_card_section,
+    write_datasheet_files,
+)
+from clipsieve.outputs.datasheet.card import BEGIN
+from report_records import sample_report
+
+NAMES = ["croissant.json", "dataset-card.md", "datasheet.md"]
+
+
+def test_three_files_and_nothing_else(tmp_path):
+    written = write_datasheet_files(sample_report(), tmp_path / "new" / "folder")
+    assert (
+        sorted(path.name for path in written)
+        == sorted(path.name for path in (tmp_path / "new" / "folder").iterdir())
+        == NAMES
+    )
+    folder = tmp_path / "new" / "folder"
+    assert (folder / "datasheet.md").read_text(encoding="utf-8") == write_answer(sample_report())
+    assert (folder / "dataset-card.md").read_text(encoding="utf-8") == write_card_section(sample_report())
+    assert "distribution" not in json.loads((folder / "croissant.json").read_text())
+
+
+def test_the_same_report_gives_the_same_bytes(tmp_path):
+    first, second = (
+        [path.read_bytes() for path in write_datasheet_files(sample_report(), tmp_path / name)] for name in "ab"
+    )
+    assert first == second
+    assert [path.read_bytes() for path in write_datasheet_files(sample_report(), tmp_path / "a")] == first
+
+
+def test_a_card_and_a_description_that_are_there_are_joined(tmp_path):
+    card = "---\nlicense: mit\n---\r\n# Photos\r\n"
+    write_datasheet_files(sample_report(), tmp_path, card=card, existing={"@context": {}, "name": "photos"})
+    assert (tmp_path / "dataset-card.md").read_bytes().decode() == insert_into_card(
+        card, write_card_section(sample_report())
+    )
+    assert json.loads((tmp_path / "croissant.json").read_text())["name"] == "photos"
+
+
+def test_a_broken_card_writes_nothing(tmp_path):
+    with pytest.raises(UsageError):
+        write_datasheet_files(sample_report(), tmp_path / "out", card=BEGIN)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_in_the_place_of_the_folder_is_an_error_that_says_so(tmp_path):
+    (tmp_path / "out").write_text("x")
+    with pytest.raises(ExportError, match="cannot write"):
+        write_datasheet_files(sample_report(), tmp_path / "out")
+    assert (tmp_path / "out").read_text() == "x"
+
+
+def test_what_cannot_be_replaced_is_left_and_nothing_half_beside_it(tmp_path):
+    (tmp_path / "datasheet.md").mkdir()
+    with pytest.raises(ExportError) as caught:
+        write_datasheet_files(sample_report(), tmp_path)
+    assert "every file that is there is whole" in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["datasheet.md"]
+
+
+def test_files_are_described_by_size_hash_and_heading(tmp_path):
+    (tmp_path / "flagged.csv").write_bytes(b'\xef\xbb\xbfindex,"a ""b""\nc"\n1,2\n')
+    (tmp_path / "unrelated.csv").write_text("x\n")
+    (file,) = describe_files(tmp_path)
+    assert (file.name, file.n_bytes, file.columns) == ("flagged.csv", 25, ("index", 'a "b"\nc'))
+    (tmp_path / "flagged.csv").write_bytes(b"")
+    assert describe_files(tmp_path)[0].columns == ()
