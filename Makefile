@@ -10,7 +10,7 @@ DEMO   := demo
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-demo: $(VENV)/.run  ## Install clipsieve, then draw, scan, score, tune and evaluate on the demo data set
+demo: $(VENV)/.run  ## Install clipsieve, then do the whole job on the demo data set, from scan to export
 	@sh scripts/demo $(BIN)/clipsieve $(DEMO)
 
 test: $(VENV)/.test  ## Install what the tests need and run all of them

@@ -2,8 +2,9 @@
 
 import json
 import re
-from dataclasses import asdict, replace
+from dataclasses import replace
 
+from clipsieve.outputs.report import report_to_json
 from clipsieve.outputs.report.records import ClassFlags, Concept, Failure, Report, TaxonomySection
 from report_records import HOSTILE, sample_report
 
@@ -153,6 +154,17 @@ def reports() -> dict[str, Report]:
         "many classes over": with_figures(replace(sample, classes=sample.classes), n_classes=200, n_classes_over=9),
         "no taxonomy": replace(sample, taxonomy=None),
         "problem with the taxonomy": replace(sample, taxonomy=no_problem),
+        "notes on the sample": replace(
+            sample,
+            limits=(
+                "3 images of the sample had another flag.",
+                "Text was not read.",
+                "It was not estimated: `x` is empty.",
+            ),
+        ),
+        "small and cut": replace(
+            sample, method={"encoder": {"preprocessing": {"size_px": 224, "resize_mode": "shortest"}}, "versions": "x"}
+        ),
         "embeddings": replace(sample, source_kind="embeddings", source_location="/data/run/img_emb"),
         "bare method": replace(sample, method={}, promises=(), remove_threshold=None, calibration="not calibrated"),
         "no promise": replace(sample, promises=(), calibration="not calibrated", limits=()),
@@ -163,8 +175,8 @@ def reports() -> dict[str, Report]:
 
 
 def report_json(report: Report) -> dict:
-    """Return what `report.json` holds, made apart from the code under test."""
-    return json.loads(json.dumps(asdict(report), default=lambda thumbnail: None))
+    """Return what `report.json` holds."""
+    return json.loads(json.dumps(report_to_json(report)))
 
 
 def row_of(table, path: str):

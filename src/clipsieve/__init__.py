@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from clipsieve.encoders import Encoder, load_encoder
     from clipsieve.engines import (
         EvaluationOptions,
+        Policy,
         Protocol,
         ScanOptions,
         adopt_embeddings,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         join_ratings,
         load_block_list,
         plan_prevalence,
+        read_image_verdicts,
         read_ratings,
         scan,
         score,
@@ -49,7 +51,15 @@ if TYPE_CHECKING:
         write_plan,
     )
     from clipsieve.errors import ClipsieveError
-    from clipsieve.outputs import Summary, summarize
+    from clipsieve.outputs import (
+        ExportOptions,
+        ReportOptions,
+        Summary,
+        export_run,
+        summarize,
+        write_datasheet,
+        write_report,
+    )
     from clipsieve.sources import Columns, Source, open_source
     from clipsieve.store import Run
 
@@ -70,6 +80,7 @@ _HOMES = {
     "clipsieve.encoders": ["Encoder", "load_encoder"],
     "clipsieve.engines": [
         "EvaluationOptions",
+        "Policy",
         "Protocol",
         "ScanOptions",
         "adopt_embeddings",
@@ -80,16 +91,24 @@ _HOMES = {
         "join_ratings",
         "load_block_list",
         "plan_prevalence",
+        "read_image_verdicts",
         "read_ratings",
         "scan",
         "score",
-        "set_threshold",
         "set_threshold",
         "tune",
         "write_plan",
     ],
     "clipsieve.errors": ["ClipsieveError"],
-    "clipsieve.outputs": ["Summary", "summarize"],
+    "clipsieve.outputs": [
+        "ExportOptions",
+        "ReportOptions",
+        "Summary",
+        "export_run",
+        "summarize",
+        "write_datasheet",
+        "write_report",
+    ],
     "clipsieve.sources": ["Columns", "Source", "open_source"],
     "clipsieve.store": ["Run"],
 }
@@ -101,10 +120,13 @@ __all__ = [
     "Columns",
     "Encoder",
     "EvaluationOptions",
+    "ExportOptions",
     "LinearProbe",
     "Network",
+    "Policy",
     "PromptSet",
     "Protocol",
+    "ReportOptions",
     "Run",
     "ScanOptions",
     "SoftPrompts",
@@ -117,6 +139,7 @@ __all__ = [
     "estimate_prevalence",
     "evaluate_predictions",
     "evaluate_runs",
+    "export_run",
     "join_ratings",
     "load_block_list",
     "load_classifier",
@@ -125,6 +148,7 @@ __all__ = [
     "open_source",
     "plan_prevalence",
     "read_head",
+    "read_image_verdicts",
     "read_ratings",
     "save_classifier",
     "scan",
@@ -132,8 +156,10 @@ __all__ = [
     "set_threshold",
     "summarize",
     "tune",
+    "write_datasheet",
     "write_demo_data",
     "write_plan",
+    "write_report",
 ]
 
 

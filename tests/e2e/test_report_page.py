@@ -1,6 +1,8 @@
 """The report's page in a real browser: it asks for nothing, runs nothing but its own script, and fits every screen."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -220,3 +222,31 @@ def test_every_control_has_a_name_and_every_picture_words(browser, file):
         assert levels[0] == 1
         assert levels.count(1) == 1
         assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+@pytest.fixture(scope="module")
+def of_the_demo(tmp_path_factory) -> Path:
+    """Return the page that the commands make of the demo data set."""
+    folder = tmp_path_factory.mktemp("demo")
+    for words in (
+        "demo-data photos -n 120",
+        "scan photos -o run -q",
+        "score run -c positive-negative",
+        "report run -o report.html -q",
+    ):
+        command = [sys.executable, "-m", "clipsieve", *words.split()]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+    return folder / "report.html"
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_page_of_a_real_run(browser, of_the_demo, width):
+    with Opened(browser, of_the_demo, **size(width)) as page:
+        assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
+        assert page.locator("h1").inner_text() == "photos"
+        first = page.locator(".reveal").first
+        first.focus()
+        page.keyboard.press("Enter")
+        drawn = "[...document.images].every(image => image.complete && image.naturalWidth > 0)"
+        page.wait_for_function(drawn)

@@ -17,6 +17,8 @@ from clipsieve.classifiers.prompt_files import (
 from clipsieve.classifiers.prompts import PromptClass, PromptSet, build_zero_shot
 from clipsieve.classifiers.published import read_head
 from clipsieve.classifiers.similarity import zero_shot_probabilities
+from clipsieve.classifiers.taxonomy import Taxonomy, TaxonomyConcept
+from clipsieve.classifiers.taxonomy_files import builtin_taxonomy, builtin_taxonomy_text, load_taxonomy
 
 __all__ = [
     "Calibration",
@@ -29,11 +31,15 @@ __all__ = [
     "PromptClass",
     "PromptSet",
     "SoftPrompts",
+    "Taxonomy",
+    "TaxonomyConcept",
     "ZeroShot",
     "build_zero_shot",
     "builtin_prompt_set",
     "builtin_prompt_set_text",
     "builtin_prompt_sets",
+    "builtin_taxonomy",
+    "builtin_taxonomy_text",
     "canonical_name",
     "check_encoder",
     "check_large_dimensions",
@@ -41,6 +47,7 @@ __all__ = [
     "import_q16_prompts",
     "load_classifier",
     "load_prompt_set",
+    "load_taxonomy",
     "read_head",
     "save_classifier",
     "zero_shot_probabilities",

@@ -61,13 +61,11 @@ def command(
 
     options_ = ReportOptions(scores_name=name, has_thumbnails=False, **told)
     with ProgressBar("reporting", quiet=quiet) as bar:
-        report, warnings = write_datasheet(
-            Run.open(run), output, options_, card=card, croissant=croissant, on_progress=bar.update
-        )
-    for warning in warnings:
+        found = write_datasheet(Run.open(run), output, options_, card=card, croissant=croissant, on_progress=bar.update)
+    for warning in found.warnings:
         render.print_warning(warning)
     if output is None:
-        sys.stdout.write(render.visible(write_answer(report)))
+        sys.stdout.write(render.visible(write_answer(found.report)))
         return
     place = shlex.quote(str(output))
     render.print_text(f"answer     {place}/datasheet.md")

@@ -64,10 +64,10 @@ def command(
 
     options_ = ReportOptions(scores_name=name, has_thumbnails=not no_thumbnails, **told)
     with ProgressBar("reporting", quiet=quiet) as bar:
-        report, warnings = write_report(Run.open(run), output, options_, on_progress=bar.update)
-    for warning in warnings:
+        found = write_report(Run.open(run), output, options_, on_progress=bar.update)
+    for warning in found.warnings:
         render.print_warning(warning)
-    render.emit_json(report_to_json(report)) if as_json else _show(report, output)
+    render.emit_json(report_to_json(found.report)) if as_json else _show(found.report, output)
 
 
 def _show(report: Report, output: Path) -> None:

@@ -26,7 +26,7 @@ STOP_WORDS = frozenset(
     rather really same several shall she should since so some such than that that's the their theirs them themselves then
     there there's these they this those through to together too toward towards under until up upon us very via was we were what
     when where whether which while who whom whose why will with within without would yet you your yours
-    """.split()
+    """.split()  # noqa: SIM905 - a list would have a line for each
 )
 
 
@@ -69,7 +69,7 @@ def _folded(text: str) -> str:
 
 @lru_cache(maxsize=1)
 def _pattern() -> re.Pattern[str]:
-    """Return what a word is; Python's own `\\w` knows no combining marks, without which many scripts fall apart."""
+    r"""Return what a word is; Python's own `\w` knows no combining marks, without which many scripts fall apart."""
     letter = rf"[\w{_ranges('M')}]"
     return re.compile(rf"{letter}+(?:'{letter}+)*")
 

@@ -1,6 +1,21 @@
 """What people get in the end: counts, documents, cleaned data sets."""
 
+from clipsieve.outputs.datasheet import write_answer, write_datasheet
 from clipsieve.outputs.export import ExportOptions, ExportReport, export_run
+from clipsieve.outputs.report import Report, ReportOptions, report_to_json, write_report
 from clipsieve.outputs.summary import ClassCount, Summary, summarize
 
-__all__ = ["ClassCount", "ExportOptions", "ExportReport", "Summary", "export_run", "summarize"]
+__all__ = [
+    "ClassCount",
+    "ExportOptions",
+    "ExportReport",
+    "Report",
+    "ReportOptions",
+    "Summary",
+    "export_run",
+    "report_to_json",
+    "summarize",
+    "write_answer",
+    "write_datasheet",
+    "write_report",
+]

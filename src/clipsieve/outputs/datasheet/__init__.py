@@ -3,6 +3,7 @@
 from clipsieve.outputs.datasheet.answer import write_answer
 from clipsieve.outputs.datasheet.card import insert_into_card, write_card_section
 from clipsieve.outputs.datasheet.croissant import ReportFile, build_croissant
+from clipsieve.outputs.datasheet.deliver import write_datasheet
 from clipsieve.outputs.datasheet.files import describe_files, write_datasheet_files
 
 __all__ = [
@@ -12,5 +13,6 @@ __all__ = [
     "insert_into_card",
     "write_answer",
     "write_card_section",
+    "write_datasheet",
     "write_datasheet_files",
 ]

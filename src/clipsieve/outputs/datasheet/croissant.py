@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,8 @@ _COLUMNS = {
     "label": ("sc:Text", "class, as the source names it"),
     "caption": ("sc:Text", "text that the source gives"),
     "probability": ("sc:Float", "of the unwanted class, 0-1"),
+    "class_name": ("sc:Text", "the unwanted class of the classifier that is the most probable"),
+    "class_index": ("sc:Integer", "its place among the classes, from 0"),
     "concept": ("sc:Text", "what the image was assigned to by words"),
     "margin": ("sc:Float", "by how much that was more probable than the next concept, 0-1"),
     "decision": ("sc:Text", "keep, review or remove"),
@@ -103,8 +106,7 @@ def build_croissant(
             "Probabilities that a classifier gave to images, with what people said of some of them, and the figures and limits "
             "that follow. It is about the images, and holds none of them."
         ),
-        "datePublished": report.made[:10],
-        **_address(report),
+        **_facts(report),
         "distribution": [_file_object(file) for file in files],
         "recordSet": [] if table is None else [_record_set(table)],
     }
@@ -130,9 +132,11 @@ def _context() -> dict[str, Any]:
     return dict(sorted(terms.items()))
 
 
-def _address(report: Report) -> dict[str, str]:
-    location = last_part(report.source_location)
-    return {"url": location} if location.startswith(("http://", "https://")) else {}
+def _facts(report: Report) -> dict[str, str]:
+    """Return the day of the report, and the address of the images if they are on the web."""
+    location, day = last_part(report.source_location), report.made[:10]
+    dated = {"datePublished": day} if re.fullmatch(r"\d{4}-\d{2}-\d{2}", day) else {}
+    return dated | ({"url": location} if location.startswith(("http://", "https://")) else {})
 
 
 def _file_object(file: ReportFile) -> dict[str, Any]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from clipsieve.outputs.datasheet.answer import write_answer
 from clipsieve.outputs.datasheet.card import insert_into_card, write_card_section
 from clipsieve.outputs.datasheet.croissant import ReportFile, build_croissant
 from clipsieve.outputs.report.records import Report
+from clipsieve.outputs.text_files import write_text
 
 __all__ = ["ANSWER", "CARD", "CROISSANT_FILE", "describe_files", "write_datasheet_files"]
 
@@ -60,7 +59,7 @@ def write_datasheet_files(
         CARD: write_card_section(report) if card is None else insert_into_card(card, write_card_section(report)),
         CROISSANT_FILE: json.dumps(croissant, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
     }
-    return [_write(folder / name, text) for name, text in contents.items()]
+    return [write_text(folder / name, text) for name, text in contents.items()]
 
 
 def describe_files(folder: str | Path) -> tuple[ReportFile, ...]:
@@ -80,23 +79,3 @@ def _describe(path: Path) -> ReportFile:
         return ReportFile(path.name, digest, path.stat().st_size, columns)
     except OSError as error:
         raise ExportError(f"cannot read `{path}`: {error.strerror or error}", state="nothing was written") from error
-
-
-def _write(path: Path, text: str) -> Path:
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise ExportError(
-            f"cannot write `{path}`: {error.strerror or error}",
-            state="every file that is there is whole",
-            hint="make room or mend the permissions, or name another folder, and give the same command again",
-        ) from error
-    return path

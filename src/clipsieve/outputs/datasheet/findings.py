@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from clipsieve.outputs.datasheet.cited import Cited, Piece, inflect
 from clipsieve.outputs.datasheet.rows import concept_row
 
@@ -156,7 +158,8 @@ def _flagged_verdicts(cited: Cited) -> Piece:
     if not cited.known("figures/share_confirmed").is_known:
         return seen
     confirmed = cited.say(
-        "Of the flagged images with a verdict, {n}, or {share}, {were} judged unwanted.",
+        "Of the flagged images with a verdict, {n}, or {share}, {were} judged unwanted; that speaks for the other flagged images "
+        "only if those with a verdict were drawn at random.",
         n=cited.number("figures/n_flagged_confirmed"),
         share=cited.share("figures/share_confirmed"),
         were=inflect(cited.known("figures/n_flagged_confirmed"), "was", "were"),
@@ -183,20 +186,28 @@ def _unflagged_verdicts(cited: Cited) -> Piece:
 def estimate(cited: Cited) -> Piece:
     """Return how much of the data set is unwanted, if a random sample was judged."""
     if not cited.known("figures/prevalence").is_known:
-        return cited.say(
-            "How much of the data set people would judge unwanted is not known: no random sample of it was judged for "
-            "this report. The share of flagged images is no estimate of it."
+        unknown = cited.say(
+            "How much of the data set people would judge unwanted is not known; the share of flagged images is no estimate of it."
         )
+        return cited.join([unknown, _notes_on_sample(cited)])
     found = cited.say(
         "From verdicts on a random sample it is estimated that people would judge {share} of the scored images unwanted.",
         share=cited.share("figures/prevalence"),
     )
     if not cited.known("figures/recall").is_known:
-        return cited.join([found, cited.say("Which part of those is flagged is not known.")])
+        unknown = cited.say("Which part of those is flagged is not known.")
+        return cited.join([found, unknown, _notes_on_sample(cited)])
     recall = cited.say(
         "The share of those that is flagged is estimated at {share}.", share=cited.share("figures/recall")
     )
-    return cited.join([found, recall])
+    return cited.join([found, recall, _notes_on_sample(cited)])
+
+
+def _notes_on_sample(cited: Cited) -> Piece:
+    """Return what the report says of the estimate, or of why there is none."""
+    limits = enumerate(cited.report.limits)
+    found = [cited.quote(f"limits/{i}") for i, limit in limits if re.search(r"\b(sample|estimated)\b", limit)]
+    return cited.say("The report notes: {found}", found=cited.join(found)) if found else cited.say("")
 
 
 def concept_words(cited: Cited) -> Piece:

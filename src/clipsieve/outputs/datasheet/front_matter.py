@@ -10,6 +10,8 @@ __all__ = ["add_tag", "has_tag", "split_front_matter"]
 
 _FENCE = re.compile(r"\A(?:\ufeff)?---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 _BLOCK = re.compile(r"^tags:[ \t]*(?:#.*)?(\r?\n)(?P<items>(?:(?:[ \t]*(?:- .*|#.*)?)\r?\n)*)", re.MULTILINE)
+_EMPTY = re.compile(r"^\{[ \t]*\}[ \t]*(?=\r?$)", re.MULTILINE)  # what the hub's template holds before anybody fills it
+_OTHER = re.compile(r"^(?:['\"]?tags['\"]?[ \t]*:|\{)", re.MULTILINE)
 _FLOW = re.compile(r"^tags:[ \t]*\[(?P<items>[^\[\]{}#]*)\][ \t]*(?:#.*)?$", re.MULTILINE)
 
 
@@ -56,7 +58,9 @@ def _with_tag(front_matter: str, tag: str) -> str:
         first = re.match(r"(?:[ \t]*(?:#.*)?\r?\n)*([ \t]*)- ", block["items"])
         at = block.start("items")
         return f"{front_matter[:at]}{first[1] if first else ''}- {tag}{newline}{front_matter[at:]}"
-    if re.search(r"^['\"]?tags['\"]?[ \t]*:", front_matter, re.MULTILINE):
+    if _EMPTY.search(front_matter):
+        return _EMPTY.sub(f"tags:{newline}- {tag}", front_matter, count=1)
+    if _OTHER.search(front_matter):
         raise UsageError(
             f"cannot add the tag `{tag}` to the card",
             expected="`tags:` as a list, one on each line or in brackets on one line",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from clipsieve.outputs.datasheet.cited import Cited, Piece, inflect
 from clipsieve.outputs.datasheet.findings import n_unflagged_unseen
+from clipsieve.outputs.datasheet.methods import text_of
 
 __all__ = ["GAPS", "failure_words", "gaps", "judgement", "leanings", "personal", "uses"]
 
@@ -37,7 +38,7 @@ def failure_words(cited: Cited) -> Piece:
     if not n_failed:
         return cited.say("{n} failed on the way to the classifier.", n=cited.count("figures/n_failed", "image"))
     whole = cited.say(
-        "{n} could not be read, decoded or encoded, and {have} no probability: nothing is known of what {they} {show}.",
+        "{n} could not be looked at, and {have} no probability: nothing is known of what {they} {show}.",
         n=cited.count("figures/n_failed", "image"),
         have=inflect(n_failed, "has", "have"),
         they=inflect(n_failed, "it", "they"),
@@ -114,6 +115,18 @@ def _insides(cited: Cited) -> Piece:
     )
 
 
+def _sight(cited: Cited) -> Piece:
+    """Return how much of an image the encoder is given."""
+    size = "method/encoder/preprocessing/size_px"
+    if not cited.known(size):
+        return cited.say("")
+    is_cut = text_of(cited.report, "encoder", "preprocessing", "resize_mode") == "shortest"
+    cut = " Of an image that is not square, it saw only the square in the middle." if is_cut else ""
+    return cited.say(
+        "The encoder saw each image at {n} pixels a side, so that small things are lost." + cut, n=cited.number(size)
+    )
+
+
 def _texts(cited: Cited) -> Piece:
     if not cited.known("figures/n_with_caption") and not cited.known("figures/n_with_label"):
         return cited.say("The source gives neither class names nor captions, so none were examined.")
@@ -130,7 +143,7 @@ def personal(cited: Cited) -> Piece:
     )
 
 
-GAPS = (failure_words, _unhashed, _ignored, _unreviewed, _unflagged, _insides, _texts, personal)
+GAPS = (failure_words, _unhashed, _ignored, _unreviewed, _unflagged, _insides, _sight, _texts, personal)
 
 
 def judgement(cited: Cited) -> list[Piece]:

@@ -40,10 +40,13 @@ def as_title(name: str) -> str:
 
 
 def as_sentence(text: str, *, is_markdown: bool = True) -> str:
-    """Return a sentence that was written elsewhere, with every sign escaped that Markdown or HTML would read."""
+    """Return a sentence that was written elsewhere, with every sign escaped that Markdown or HTML would read.
+
+    Without Markdown, only code spans are made impossible: names are code spans there too.
+    """
     shown = as_text(text, _MAX_SENTENCE_CHARS)
     if not is_markdown:
-        return _isolated(shown)
+        return _isolated(shown.replace("`", "'"))
     escaped = "".join(_ENTITIES.get(sign, f"\\{sign}" if sign in "\\`*_[]#|~!$^{}" else sign) for sign in shown)
     return _isolated(_BARE_LINK.sub(lambda found: "".join(f"&#{ord(sign)};" for sign in found.group()), escaped))
 

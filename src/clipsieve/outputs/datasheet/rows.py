@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from clipsieve.outputs.report.records import ClassFlags, Concept, Failure, Figure, Report
 
@@ -49,8 +49,11 @@ def find_row(report: Report, path: str) -> Row:
         return _class(path, report.classes[_position(key, len(report.classes))])
     if table == "taxonomy/concepts":
         return _concept(path, _concepts(report)[key])
-    if table == "promises":
-        return Row(path, {"": report.promises[_position(key, len(report.promises))]})
+    if table in ("promises", "limits"):
+        sentences: tuple[str, ...] = getattr(report, table)
+        return Row(path, {"": sentences[_position(key, len(sentences))]})
+    if path.startswith("method/"):
+        return Row(path, {"": _setting(report.method, path)})
     if path in ("threshold", "remove_threshold", "calibration"):
         return Row(path, {"": getattr(report, path)})
     if table == "taxonomy" and report.taxonomy is not None and key in ("min_margin", "problem"):
@@ -75,6 +78,16 @@ def _position(key: str, length: int) -> int:
     if not key.isdecimal() or int(key) >= length:
         raise KeyError(key)
     return int(key)
+
+
+def _setting(method: Mapping[str, Any], path: str) -> RowValue:
+    """Return a number or text of the method; KeyError for anything else, which may stand there too."""
+    found: object = method
+    for key in path.split("/")[1:]:
+        found = found[key] if isinstance(found, Mapping) else None
+    if not isinstance(found, int | float | str):
+        raise KeyError(path)
+    return found
 
 
 def _figure(path: str, figure: Figure) -> Row:

@@ -70,7 +70,7 @@ def draw_cloud(section: TermSection) -> Cloud | None:
     Returns
     -------
     Cloud or None
-        1440 x 640 pixels, less than 150 kB.
+        1440 pixels wide and at most 640 high, less than 150 kB.
     """
     weights, n_left_out = _weights(section)
     if not weights:
@@ -78,10 +78,11 @@ def draw_cloud(section: TermSection) -> Cloud | None:
     from wordcloud import WordCloud
 
     ink = _inks(list(weights))
+    height_px = min(HEIGHT_PX, 100 + 16 * len(weights))  # a few words in a wide field look lost
     cloud = WordCloud(
         font_path=str(_font_path()),
         width=WIDTH_PX,
-        height=HEIGHT_PX,
+        height=height_px,
         scale=SCALE,
         margin=6,
         mode="RGBA",
@@ -99,7 +100,7 @@ def draw_cloud(section: TermSection) -> Cloud | None:
         cloud.generate_from_frequencies(weights)
         if not cloud.layout_:
             return None
-        return Cloud(_png(cloud.to_image()), WIDTH_PX * SCALE, HEIGHT_PX * SCALE, len(cloud.layout_), n_left_out)
+        return Cloud(_png(cloud.to_image()), WIDTH_PX * SCALE, height_px * SCALE, len(cloud.layout_), n_left_out)
 
 
 def _weights(section: TermSection) -> tuple[dict[str, float], int]:

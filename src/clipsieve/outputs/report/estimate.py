@@ -10,6 +10,7 @@ from clipsieve.engines.prevalence import PrevalenceReport, estimate_prevalence
 from clipsieve.engines.rating_tables import RatingTable
 from clipsieve.engines.verdicts import COLUMNS, read_verdicts
 from clipsieve.errors import UsageError
+from clipsieve.outputs.report.words import count_of
 from clipsieve.store import Run
 
 __all__ = ["NOT_ESTIMATED", "SampleEstimate", "estimate_from_sample"]
@@ -56,6 +57,10 @@ def estimate_from_sample(run: Run, path: Path, is_flagged: Mapping[str, bool]) -
         n_other = sum(is_flagged.get(line.image_id, line.flagged) != line.flagged for line in read_verdicts(path))
     except UsageError as error:
         return SampleEstimate(problems=(f"{NOT_ESTIMATED}: {error.what}",))
-    strangers = f"{n_other:,} images of the sample were flagged otherwise when it was drawn: which share of the unwanted ones is flagged"
-    problems = [*found.warnings, *([f"{strangers} was not estimated"] if n_other else [])]
+    problems = list(found.warnings)
+    if n_other:
+        problems.append(
+            f"{count_of(n_other, 'image')} of the sample had another flag when it was drawn: which share of the unwanted images "
+            "is flagged was not estimated"
+        )
     return SampleEstimate(found, not n_other, tuple(problems))

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 from urllib.parse import unquote_to_bytes
 
+import numpy as np
+
 from clipsieve.errors import ExportError
 from clipsieve.outputs.report.as_json import report_to_json
 from clipsieve.outputs.report.flagged import FlaggedImage
@@ -135,11 +137,16 @@ def _write_lists(paths: dict[str, Path], rows: Iterable[FlaggedImage], source_ki
         every(FLAGGED_COLUMNS)
         for row in rows:
             values = [getattr(row, name) for name in FLAGGED_COLUMNS]
-            every(values)
             table.add(values)
+            every([_shown(value) for value in values])
             published(
                 (row.class_name, row.class_index, f"{row.probability:.2f}", _file_name(row.image_id, source_kind))
             )
+
+
+def _shown(value: object) -> object:
+    """Return a number of the run with the digits that float32 holds."""
+    return str(np.float32(value)) if isinstance(value, float) else value
 
 
 def _file_name(image_id: str, source_kind: str) -> str:
@@ -150,7 +157,7 @@ def _file_name(image_id: str, source_kind: str) -> str:
 
 
 class _CsvWriter:
-    """Writes rows of a CSV file with line feeds, numbers in full and nothing for None."""
+    """Writes rows of a CSV file with line feeds, and nothing for None."""
 
     def __init__(self, file: TextIO) -> None:
         self._plain = csv.writer(file, lineterminator="\n")

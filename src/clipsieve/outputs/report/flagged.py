@@ -149,7 +149,7 @@ def _unwanted_classes(decider: Decider, part_index: int, keep: pa.Array) -> list
     """Return the unwanted class of each flagged image; only where there are several do the logits decide."""
     unwanted = _unwanted(decider.facts)
     if len(unwanted) == 1:
-        return unwanted * keep.true_count
+        return unwanted * int(keep.true_count)
     column = decider.run.read_part(decider.run.score_part(decider.scores_name, part_index), ["logits"]).column(0)
     logits = np.array(column.filter(keep).to_pylist(), dtype=np.float32)[:, [place for place, _ in unwanted]]
     return [unwanted[i] for i in logits.argmax(axis=1).tolist()]
