@@ -21,8 +21,8 @@ def by_hand(images, concepts, other, scale, min_margin):
         logits = np.array([scale * float(image @ row) for row in concepts.astype(np.float64)])
         p = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
         nearest = int(np.argmax(p))
-        margin = sorted(p)[-1] - sorted(p)[-2]
-        found.append((nearest if margin >= min_margin else other, margin, nearest))
+        second, best = sorted(p)[-2:]
+        found.append((nearest if best - second >= min_margin else other, best - second, nearest))
     return [list(column) for column in zip(*found, strict=True)]
 
 

@@ -91,7 +91,10 @@ def test_what_makes_no_sense_is_refused_with_what_is_expected(tmp_path, old, new
     [
         ("", "`concepts` is missing"),
         (GOOD.replace("[[concepts]]", "# ", 1), "unknown key"),
-        (GOOD.split("[[concepts]]")[0] + "[[concepts]]" + GOOD.split("[[concepts]]")[2], "too few concepts"),
+        (
+            GOOD.split("[[concepts]]", maxsplit=1)[0] + "[[concepts]]" + GOOD.split("[[concepts]]")[2],
+            "too few concepts",
+        ),
         ("templates = [", "is not TOML"),
         (GOOD.encode("utf-16"), "is not UTF-8"),
         (b"#" * (1024**2 + 1), "at most 1,048,576 bytes"),

@@ -33,11 +33,11 @@ def folder(tmp_path_factory) -> Path:
 
 def test_vectors_and_assignment_are_those_of_a_zero_shot_classifier(folder):
     found = build_concepts(Run.open(folder / "run"), TAXONOMY)
-    words = PromptSet("t", "", "", TAXONOMY.templates, tuple(PromptClass(c.name, c.prompts, c.is_other) for c in CONCEPTS))
+    words = PromptSet(
+        "t", "", "", TAXONOMY.templates, tuple(PromptClass(c.name, c.prompts, c.is_other) for c in CONCEPTS)
+    )
     with load_encoder(str(folder / "model")) as encoder:
-        same = build_zero_shot(
-            words, encoder.encode_texts, identity=encoder.identity, logit_scale=encoder.logit_scale
-        )
+        same = build_zero_shot(words, encoder.encode_texts, identity=encoder.identity, logit_scale=encoder.logit_scale)
     np.testing.assert_allclose(found.vectors, same.class_embeddings, atol=1e-6)
     embeddings = draw_embeddings(draw_ratings(50), WIDTH)
     index, margin, nearest = found.assign(embeddings)

@@ -15,7 +15,7 @@ from report_records import HOSTILE
         ("the dog\u2019s", ["dog's"]),
         ("'quoted' rock'n'roll '", ["quoted", "rock'n'roll"]),
         ("under_score x-ray 4x4", ["score", "ray", "4x4"]),
-        ("naïve na\u0069\u0308ve \ufb01ne ＦＵＬＬ", ["naïve", "naïve", "fine", "full"]),
+        ("naïve na\u0069\u0308ve \ufb01ne \uff26\uff35\uff2c\uff2c", ["naïve", "naïve", "fine", "full"]),
         ("straße STRASSE", ["strasse", "strasse"]),
         ("हिन्दी में कुत्ता", ["हिन्दी", "में", "कुत्ता"]),
         ("שָׁלוֹם مُحَمَّد", ["שָׁלוֹם", "مُحَمَّد"]),
@@ -39,7 +39,7 @@ def test_hostile_captions_give_plain_words():
     for text in HOSTILE:
         for word in iter_terms(text):
             assert 2 <= len(word) <= 40
-            assert not set(word) & set("<>&\"{}%/\n\t\x1b\u202e\u202c ")
+            assert not set(word) & set('<>&"{}%/\n\t\x1b\u202e\u202c ')
             assert word == word.casefold()
 
 
@@ -51,7 +51,7 @@ def test_a_long_caption_is_read_in_time_and_cut():
 
 
 def test_stop_words_are_as_they_are_compared():
-    assert all(word == word.casefold() and 2 <= len(word) for word in STOP_WORDS)
+    assert all(word == word.casefold() and len(word) >= 2 for word in STOP_WORDS)
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ class Policy(enum.StrEnum):
 
 
 class Reason(enum.StrEnum):
-    """Why an image was decided as it was: a closed list, described in `docs/format.md`."""
+    """Why an image was decided as it was: a closed list, described in `docs/guides/export.md`."""
 
     NOT_FLAGGED = "not flagged"
     FLAGGED = "flagged"

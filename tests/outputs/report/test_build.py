@@ -74,23 +74,31 @@ def test_every_figure_is_there_with_its_words_and_in_order(report):
 
 def test_counts_are_those_of_the_rows(report):
     found = values(report)
-    assert found | {
-        "n_listed": N,
-        "n_scanned": N - 6,
-        "n_failed": 6,
-        "n_blocked": 2,
-        "n_not_hashed": 0,
-        "n_ignored": 0,
-        "n_with_label": sum(label is not None for label in LABELS),
-        "n_with_caption": sum(caption is not None for caption in CAPTIONS),
-        "n_scored": N - 6,
-        "n_flagged": len(FLAGGED),
-        "n_remove": sum(VALUES[i] >= np.float32(0.8) for i in FLAGGED),
-        "n_verdicts": 0,
-        "n_classes": len({LABELS[i] for i in SCORED} - {None}),
-    } == found
+    assert (
+        found
+        | {
+            "n_listed": N,
+            "n_scanned": N - 6,
+            "n_failed": 6,
+            "n_blocked": 2,
+            "n_not_hashed": 0,
+            "n_ignored": 0,
+            "n_with_label": sum(label is not None for label in LABELS),
+            "n_with_caption": sum(caption is not None for caption in CAPTIONS),
+            "n_scored": N - 6,
+            "n_flagged": len(FLAGGED),
+            "n_remove": sum(VALUES[i] >= np.float32(0.8) for i in FLAGGED),
+            "n_verdicts": 0,
+            "n_classes": len({LABELS[i] for i in SCORED} - {None}),
+        }
+        == found
+    )
     assert found["n_review"] + found["n_remove"] == found["n_flagged"]
-    assert [(failure.code, failure.n) for failure in report.failures] == [("truncated", 3), ("blocked", 2), ("corrupt", 1)]
+    assert [(failure.code, failure.n) for failure in report.failures] == [
+        ("truncated", 3),
+        ("blocked", 2),
+        ("corrupt", 1),
+    ]
 
 
 @pytest.mark.parametrize(("figure_id", "hits", "n"), [("share_failed", 6, N), ("share_flagged", len(FLAGGED), N - 6)])
@@ -205,6 +213,15 @@ def test_a_sample_that_cannot_be_used_is_a_limit_and_no_error(run, tmp_path):
     assert any(s.startswith("How many images are unwanted in all was not estimated: ") for s in found.limits)
 
 
+def test_a_sample_that_was_asked_for_must_be_one(run, tmp_path):
+    judged_sample(run, tmp_path / "sample.csv")
+    found = build_report(run, made=MADE, verdicts_path=tmp_path / "sample.csv")
+    assert found.figure("recall").value is not None
+    assert found.figure("n_verdicts").value == 0
+    with pytest.raises(UsageError, match="there is no file"):
+        build_report(run, made=MADE, verdicts_path=tmp_path / "missing.csv")
+
+
 def test_limits_say_what_was_not_looked_at(run, report):
     text = " ".join(report.limits)
     for words in (
@@ -236,7 +253,11 @@ def test_the_method_is_enough_to_repeat_it_and_is_json(run, report):
 
 
 def test_the_digests_of_training_images_are_one_hash(run):
-    tuned = {"ratings": {"file": "r.csv"}, "tuned_on": ["b", "a"], "begins_with": {"prompts": {"bad": ["x"]}, "tuned_on": []}}
+    tuned = {
+        "ratings": {"file": "r.csv"},
+        "tuned_on": ["b", "a"],
+        "begins_with": {"prompts": {"bad": ["x"]}, "tuned_on": []},
+    }
     facts = run.score_facts("test")
     run.write_score_facts("test", facts | {"provenance": tuned})
     try:

@@ -73,10 +73,10 @@ def _ignored(cited: Cited) -> Piece:
     if not cited.known("figures/n_ignored"):
         return cited.say("")
     return cited.say(
-        "{n} in the source {were} passed over, since nothing marks {them} as images.",
+        "{n} in the source {were} passed over, since nothing marks {them}.",
         n=cited.count("figures/n_ignored", "other file"),
         were=inflect(cited.known("figures/n_ignored"), "was", "were"),
-        them=inflect(cited.known("figures/n_ignored"), "it", "them"),
+        them=inflect(cited.known("figures/n_ignored"), "it as an image", "them as images"),
     )
 
 
@@ -128,10 +128,13 @@ def _sight(cited: Cited) -> Piece:
 
 
 def _texts(cited: Cited) -> Piece:
-    if not cited.known("figures/n_with_caption") and not cited.known("figures/n_with_label"):
+    has = {name: bool(cited.known(f"figures/n_with_{name}")) for name in ("label", "caption")}
+    if not any(has.values()):
         return cited.say("The source gives neither class names nor captions, so none were examined.")
+    what = " and ".join(words for name, words in (("label", "class names"), ("caption", "captions")) if has[name])
     return cited.say(
-        "Class names and captions were counted, and not judged: whether they themselves offend was not examined."
+        "The {what} were counted, and not judged: whether they themselves offend was not examined.",
+        what=cited.say(what),
     )
 
 

@@ -85,7 +85,8 @@ def build_report(
     Raises
     ------
     UsageError
-        If no scores were named and there is not exactly one, or a verdict is about no image of the run.
+        If no scores were named and there is not exactly one, a verdict is about no image of the run, or `verdicts_path` is no
+        sample of it.
     RunNotFoundError, RunCorruptError
         If the scores are not there, or a part is missing, damaged, or older than the scan.
     """
@@ -93,8 +94,7 @@ def build_report(
     if concepts is None and taxonomy is not None:
         concepts = build_concepts(run, taxonomy, model=model)
     counts = _count(decider, concepts, on_progress)
-    sample = verdicts_path or (verdicts.path if verdicts else None)
-    estimate = estimate_from_sample(run, Path(sample), counts.is_flagged) if sample else SampleEstimate()
+    estimate = _estimate(run, counts, verdicts_path)
     manifest, facts, classes = run.manifest, decider.facts, _classes(counts)
     return Report(
         title=title or name_of_source(manifest.source_location),
@@ -125,6 +125,13 @@ def _count(decider: Decider, concepts: ConceptVectors | None, on_progress: Calla
         n_done += part.images.num_rows
         on_progress(n_done, decider.run.manifest.n_images)
     return counts
+
+
+def _estimate(run: Run, counts: RunCounts, asked: str | Path | None) -> SampleEstimate:
+    verdicts = counts.decider.verdicts
+    if asked is not None:
+        return estimate_from_sample(run, Path(asked), counts.is_flagged, must_be_one=True)
+    return estimate_from_sample(run, verdicts.path, counts.is_flagged) if verdicts else SampleEstimate()
 
 
 def _ranked(counts: Mapping[str, int]) -> list[tuple[str, int]]:

@@ -37,8 +37,10 @@ class SampleEstimate:
     problems: tuple[str, ...] = ()
 
 
-def estimate_from_sample(run: Run, path: Path, is_flagged: Mapping[str, bool]) -> SampleEstimate:
-    """Estimate from a file of verdicts, if it has the columns of a sample of `clipsieve prevalence`.
+def estimate_from_sample(
+    run: Run, path: Path, is_flagged: Mapping[str, bool], *, must_be_one: bool = False
+) -> SampleEstimate:
+    """Estimate from a file of verdicts, if it is a sample of `clipsieve prevalence`.
 
     Parameters
     ----------
@@ -48,14 +50,17 @@ def estimate_from_sample(run: Run, path: Path, is_flagged: Mapping[str, bool]) -
         The file.
     is_flagged : mapping of str to bool
         By image id, whether an image is flagged by the scores that the report is about; some of the sample's will do.
+    must_be_one : bool, default=False
+        Whether a file that is no sample, or none that can be used, is an error (UsageError) and not a problem.
     """
-    table = RatingTable.open(path)
-    if table.unit != "line" or not set(COLUMNS) - {"uri"} <= set(table.names):
-        return SampleEstimate(problems=(f"{NOT_ESTIMATED}: that takes verdicts on a random sample",))
     try:
+        if not must_be_one and not _is_sample(path):
+            return SampleEstimate(problems=(f"{NOT_ESTIMATED}: that takes verdicts on a random sample",))
         found = estimate_prevalence(run, path)
         n_other = sum(is_flagged.get(line.image_id, line.flagged) != line.flagged for line in read_verdicts(path))
     except UsageError as error:
+        if must_be_one:
+            raise
         return SampleEstimate(problems=(f"{NOT_ESTIMATED}: {error.what}",))
     problems = list(found.warnings)
     if n_other:
@@ -64,3 +69,9 @@ def estimate_from_sample(run: Run, path: Path, is_flagged: Mapping[str, bool]) -
             "is flagged was not estimated"
         )
     return SampleEstimate(found, not n_other, tuple(problems))
+
+
+def _is_sample(path: Path) -> bool:
+    """Return whether a table has the columns of a sample, of which `uri` is only for people, and is CSV."""
+    table = RatingTable.open(path)
+    return table.unit == "line" and set(COLUMNS) - {"uri"} <= set(table.names)
