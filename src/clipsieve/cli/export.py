@@ -116,7 +116,9 @@ def _show(report: ExportReport, destination: str) -> None:
     rows = []
     for decision, place in report.places.items():
         where = place.url or ("left out" if place.n_images else "")
-        rows.append((decision, f"{place.n_images:,}", render.size(place.n_bytes), where))
+        # Of embeddings nobody knows how large their images were.
+        size = render.size(place.n_bytes) if place.n_bytes or not place.n_images else "not known"
+        rows.append((decision, f"{place.n_images:,}", size, where))
     render.print_table(columns, rows)
     render.print_text()
     for decision, place in report.places.items():

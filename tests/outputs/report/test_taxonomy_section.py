@@ -9,6 +9,7 @@ import pytest
 from clipsieve.classifiers.taxonomy import Taxonomy, TaxonomyConcept
 from clipsieve.classifiers.taxonomy_files import builtin_taxonomy
 from clipsieve.encoders import load_encoder
+from clipsieve.engines import adopt_embeddings, load_classifier_for, score
 from clipsieve.engines.concepts import build_concepts
 from clipsieve.engines.verdict_files import ImageVerdict, ImageVerdicts
 from clipsieve.outputs.report.build import build_report
@@ -147,3 +148,19 @@ def test_of_several_unwanted_classes_the_most_probable_one_is_named(tmp_path):
 
 def test_without_a_taxonomy_nothing_is_assigned(run):
     assert {(image.concept, image.margin) for image in flagged_rows(run)} == {(None, None)}
+
+
+def test_embeddings_of_somebody_else_are_reported_with_what_is_missing(tmp_path):
+    rows = np.random.default_rng(0).standard_normal((60, 128)).astype(np.float32)
+    rows[5] = 0
+    np.save(tmp_path / "img.npy", rows)
+    adopt_embeddings(tmp_path / "img.npy", tmp_path / "run", model="pictogram", part_size=25)
+    run = Run.open(tmp_path / "run")
+    score(run, load_classifier_for(run, "positive-negative").classifier, name="words")
+    found = build_report(run, made=MADE, taxonomy=builtin_taxonomy())
+    assert (found.figure("n_failed").value, found.figure("n_scored").value) == (1, 59)
+    assert found.figure("n_flagged").value == sum(concept.n for concept in found.taxonomy.concepts) > 0
+    assert [image.index for image in flagged_rows(run)] == sorted({image.index for image in flagged_rows(run)} - {5})
+    assert found.method["classifier"]["templates"] == ["This image is about something {}"]
+    assert any("The images were not at hand" in sentence for sentence in found.limits)
+    assert not any("first frame" in sentence for sentence in found.limits)
