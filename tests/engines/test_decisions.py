@@ -68,8 +68,9 @@ def test_without_a_removal_threshold_the_machine_removes_nothing(tmp_path):
 
 
 def test_a_threshold_is_compared_as_float32(tmp_path):
-    edge = float(np.float32(0.1))  # above 0.1 as float64
-    run = write_scored_run(tmp_path / "run", [edge, np.nextafter(np.float32(0.1), np.float32(0))], threshold=0.1)
+    edge = np.float32(0.7)
+    assert float(edge) < 0.7
+    run = write_scored_run(tmp_path / "run", [float(edge), float(np.nextafter(edge, np.float32(0)))], threshold=0.7)
     assert decided(Decider(run, Policy.FLAGGED))[0] == [REMOVE, KEEP]
 
 

@@ -14,6 +14,7 @@ from clipsieve.engines.prevalence_plan import plan_prevalence, write_plan
 from clipsieve.engines.verdict_files import ImageVerdict, ImageVerdicts, read_image_verdicts
 from clipsieve.errors import RunNotFoundError, UsageError
 from clipsieve.outputs.report.build import build_report
+from clipsieve.outputs.report.flagged import flagged_rows
 from clipsieve.store import Run
 from report_records import FIGURES, HOSTILE
 from scored_runs import write_scored_run
@@ -296,9 +297,11 @@ def test_a_run_in_which_every_image_failed(tmp_path):
 
 
 def test_a_threshold_is_compared_as_float32(tmp_path):
-    edge = float(np.float32(0.1))
-    run = write_scored_run(tmp_path / "run", [edge, float(np.nextafter(np.float32(0.1), np.float32(0)))], threshold=0.1)
+    edge = float(np.float32(0.7))
+    assert edge < 0.7  # in float64 it would not be flagged
+    run = write_scored_run(tmp_path / "run", [edge, float(np.nextafter(np.float32(0.7), np.float32(0)))], threshold=0.7)
     assert values(build_report(run, made=MADE))["n_flagged"] == 1
+    assert [image.index for image in flagged_rows(run)] == [0]
 
 
 def test_what_makes_no_sense_is_refused(run):

@@ -185,3 +185,14 @@ def test_a_real_run_with_odd_names_goes_all_the_way(tmp_path):
     )
     assert [row["label"] for row in rows_of(tmp_path / "out/flagged.csv")] == [label or "" for label in labels]
     assert {row["label"] for row in rows_of(tmp_path / "out/classes.csv")} == set(filter(None, labels))
+
+
+def test_files_of_others_are_not_replaced(tmp_path):
+    (tmp_path / "classes.csv").write_text("mine")
+    with pytest.raises(ExportError, match="no report's") as refusal:
+        write_report_files(sample_report(), images(), tmp_path)
+    assert "`classes.csv`" in str(refusal.value)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+    (tmp_path / "report.json").write_text("[]")
+    with pytest.raises(ExportError, match="no report's"):
+        write_report_files(sample_report(), images(), tmp_path)

@@ -52,9 +52,11 @@ def write_report_files(report: Report, rows: Iterable[FlaggedImage], folder: str
     Raises
     ------
     ExportError
-        If a file cannot be written. Each file is whole: that of an earlier report, or this one's.
+        If a file cannot be written, each file then being whole, that of an earlier report or this one's; or if the folder
+        holds files of these names that are no report's.
     """
     folder = Path(folder)
+    _refuse_strangers(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _all_or_none(folder) as paths:
@@ -69,6 +71,22 @@ def write_report_files(report: Report, rows: Iterable[FlaggedImage], folder: str
             hint="make room or mend the permissions, or name another place",
         ) from error
     return [folder / name for name in REPORT_FILES]
+
+
+def _refuse_strangers(folder: Path) -> None:
+    """Raise ExportError if files would be replaced that are no report's: `classes.csv` is a name that others give, too."""
+    there = [name for name in REPORT_FILES if (folder / name).exists()]
+    try:
+        is_report = not there or "format_version" in json.loads((folder / "report.json").read_bytes())
+    except (OSError, ValueError, TypeError):
+        is_report = False
+    if not is_report:
+        raise ExportError(
+            f"the folder `{folder}` holds files that are no report's",
+            found=", ".join(f"`{name}`" for name in there),
+            state="nothing was written",
+            hint="name another place, or move them away",
+        )
 
 
 @contextlib.contextmanager
