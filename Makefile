@@ -14,7 +14,7 @@ demo: $(VENV)/.run  ## Install clipsieve, then do the whole job on the demo data
 	@sh scripts/demo $(BIN)/clipsieve $(DEMO)
 
 test: $(VENV)/.test  ## Install what the tests need and run all of them
-	$(BIN)/python -m pytest -m "" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m ""
 
 quick: $(VENV)/.test  ## Run the default tests only (no torch, no whole installs)
 	$(BIN)/python -m pytest -q

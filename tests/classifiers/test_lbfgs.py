@@ -7,6 +7,8 @@ from scipy.optimize import rosen, rosen_der
 
 from clipsieve.classifiers.lbfgs import minimize
 
+pytestmark = pytest.mark.slow  # so that the default tests take less than a minute
+
 
 def quadratics(b, p, *, condition, seed=0, dtype=np.float64):
     """Return b convex quadratics: curvatures from 1 to `condition`, their axes turned, and where their minima lie."""

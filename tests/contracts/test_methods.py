@@ -11,6 +11,8 @@ from clipsieve.classifiers.methods import Method, ProbeMethod, SoftPromptMethod,
 from clipsieve.classifiers.similarity import normalize
 from clipsieve.errors import EmbeddingError, UsageError
 
+pytestmark = pytest.mark.slow  # so that the default tests take less than a minute
+
 D, N = 16, 100
 METHODS = {
     "zero-shot": ZeroShotMethod(),

@@ -21,6 +21,8 @@ import pytest
 from clipsieve.encoders.hub import is_hub_id
 from model_folders import make_onnx_folder
 
+pytestmark = pytest.mark.slow  # so that the default tests take less than a minute
+
 REPO = "someone/tiny"
 FIRST, SECOND = "1" * 40, "2" * 40
 

@@ -32,10 +32,20 @@ def fill(root: Path) -> None:
         (root / f"{index}.png").write_bytes(b"words")
 
 
+@pytest.fixture(scope="module")
+def original(tmp_path_factory) -> Path:
+    """Return a folder with images and a run of them, scanned once for all tests."""
+    folder = tmp_path_factory.mktemp("score")
+    fill(folder / "photos")
+    scanned(folder)
+    return folder
+
+
 @pytest.fixture
-def run(tmp_path) -> Run:
-    fill(tmp_path / "photos")
-    return scanned(tmp_path)
+def run(original, tmp_path) -> Run:
+    shutil.copytree(original / "photos", tmp_path / "photos")
+    shutil.copytree(original / "run", tmp_path / "run")
+    return Run.open(tmp_path / "run")
 
 
 def scanned(tmp_path: Path) -> Run:
@@ -120,7 +130,9 @@ def test_a_name_that_leads_elsewhere_is_refused(run, name):
         score(run, classifier(TinyEncoder()), name=name)
 
 
-def test_scores_older_than_the_scan_are_told(run, tmp_path):
+def test_scores_older_than_the_scan_are_told(tmp_path):
+    fill(tmp_path / "photos")
+    run = scanned(tmp_path)
     score(run, classifier(TinyEncoder()), name="words")
     Image.new("RGB", (5, 5), "green").save(tmp_path / "photos" / "0.png")
     again = scanned(tmp_path)

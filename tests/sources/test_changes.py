@@ -17,6 +17,8 @@ from clipsieve.types import Failure, FailureCode
 from image_files import png, tar
 from tiny_encoder import TinyEncoder
 
+pytestmark = pytest.mark.slow  # so that the default tests take less than a minute
+
 
 def tars(folder, *sizes):
     folder.mkdir(parents=True, exist_ok=True)

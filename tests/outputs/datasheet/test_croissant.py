@@ -18,7 +18,10 @@ from datasheet_reports import PRAISE, report_json, reports, untraced, without_na
 from report_records import HOSTILE, sample_report
 
 # What the library itself calls of rdflib is about to go.
-pytestmark = pytest.mark.filterwarnings("ignore:ConjunctiveGraph is deprecated:DeprecationWarning")
+pytestmark = [
+    pytest.mark.slow,  # so that the default tests take less than a minute
+    pytest.mark.filterwarnings("ignore:ConjunctiveGraph is deprecated:DeprecationWarning"),
+]
 REPORTS = reports()
 each_report = pytest.mark.parametrize("name", REPORTS)
 # Reports that differ most in what they leave out.

@@ -23,6 +23,8 @@ from clipsieve.sources import open_source
 from export_units import KEEP, REMOVE, REVIEW, export, joined, places, units
 from image_files import encoded, png, tar
 
+pytestmark = pytest.mark.slow  # so that the default tests take less than a minute
+
 
 def read_with_the_library(path):
     with warnings.catch_warnings():

@@ -19,6 +19,8 @@ from clipsieve.store import Run
 from image_files import tar
 from tiny_encoder import TinyEncoder
 
+pytestmark = pytest.mark.slow  # so that the default tests take less than a minute
+
 
 @dataclass(frozen=True)
 class Row:
