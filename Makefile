@@ -1,4 +1,4 @@
-# Each target does its own set-up in .venv; nothing outside this folder is changed (but see scripts/make-venv on Debian packages).
+# Each target does its own set-up in .venv; nothing outside this folder is changed (but see scripts/debian on Debian packages).
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet

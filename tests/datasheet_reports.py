@@ -45,6 +45,7 @@ NO_VERDICTS = {
     "n_flagged_unreviewed": 99,
     "n_flagged_confirmed": 0,
     "share_confirmed": None,
+    "precision": None,
     "n_unflagged_reviewed": 0,
     "n_unflagged_unwanted": 0,
     "prevalence": None,
@@ -57,12 +58,15 @@ NO_FLAGS = NO_VERDICTS | {
     "n_remove": 0,
     "n_flagged_unreviewed": 0,
     "n_classes_over": 0,
+    "n_blocked": 0,
+    "n_unreadable": 10,
+    "n_unscored_reviewed": 0,
 }
 ONE_OF_ALL = dict.fromkeys(
     """
     n_listed n_failed n_not_hashed n_ignored n_with_label n_with_caption n_flagged n_review n_remove n_verdicts
     n_verdicts_unwanted n_verdicts_unsure n_flagged_reviewed n_flagged_confirmed n_unflagged_reviewed n_classes n_classes_over
-    n_flagged_unreviewed
+    n_flagged_unreviewed n_unreadable n_blocked n_unscored_reviewed n_unscored_unwanted
     """.split(),  # noqa: SIM905 - a list would take a line for each
     1,
 )
@@ -114,9 +118,54 @@ def reports() -> dict[str, Report]:
             share_confirmed=(0.0, 0.0, 0.0366),
             n_unflagged_reviewed=891,
             n_unflagged_unwanted=0,
-            prevalence=(0.0, 0.0, 0.0),
+            prevalence=(0.0, None, None),
+            precision=(0.0, None, None),
+            recall=None,
+            n_blocked=0,
+            n_unreadable=10,
+        ),
+        "all looked at": with_figures(
+            sample,
+            n_verdicts=990,
+            n_verdicts_unwanted=99,
+            n_verdicts_unsure=0,
+            n_flagged_reviewed=99,
+            n_flagged_decided=99,
+            n_flagged_unreviewed=0,
+            n_flagged_confirmed=66,
+            share_confirmed=(2 / 3, None, None),
+            precision=(2 / 3, None, None),
+            n_unflagged_reviewed=891,
+            n_unflagged_unwanted=33,
+            prevalence=(0.1, None, None),
+            recall=(2 / 3, None, None),
+        ),
+        "all looked at, unsure of some": with_figures(
+            replace(sample, limits=("Every scored image has a verdict, but people were unsure of some.",)),
+            n_verdicts=990,
+            n_flagged_reviewed=99,
+            n_flagged_unreviewed=0,
+            n_unflagged_reviewed=891,
+            prevalence=None,
+            precision=None,
             recall=None,
         ),
+        "no sample": with_figures(
+            sample, precision=None, share_confirmed=(0.725, 0.57, 0.84), prevalence=None, recall=None
+        ),
+        "a lopsided sample": with_figures(sample, precision=None),
+        "only blocked": with_figures(
+            replace(sample, failures=(Failure("blocked", 1),)),
+            **NO_FLAGS | {"n_failed": 1, "n_unreadable": 0, "n_blocked": 1, "share_failed": (0.001, 0.0002, 0.0056)},
+        ),
+        "unwanted and not scored": with_figures(
+            sample, **NO_FLAGS | {"n_unscored_reviewed": 1, "n_unscored_unwanted": 1}
+        ),
+        "promised elsewhere": replace(
+            sample, promises=(), method={"classifier": {"provenance": {"operating_points": [{"kind": "recall"}]}}}
+        ),
+        "empty files": replace(sample, failures=(Failure("empty_file", 5), Failure("too_many_bytes", 3))),
+        "two promises": replace(sample, promises=("one holds", "two holds")),
         "all flagged looked at, none unwanted": with_figures(
             sample,
             n_verdicts_unwanted=0,
@@ -124,19 +173,27 @@ def reports() -> dict[str, Report]:
             n_flagged_reviewed=99,
             n_flagged_unreviewed=0,
             n_flagged_confirmed=0,
-            share_confirmed=(0.0, 0.0, 0.0366),
+            share_confirmed=(0.0, None, None),
+            precision=(0.0, None, None),
             n_unflagged_unwanted=0,
+            n_blocked=0,
+            n_unreadable=10,
         ),
         "unsure": with_figures(sample, n_verdicts_unwanted=0, n_flagged_confirmed=0, share_confirmed=(0.0, 0.0, 0.09)),
         "some looked at, none unwanted": with_figures(
             sample, n_verdicts_unwanted=0, n_verdicts_unsure=0, n_flagged_confirmed=0, share_confirmed=(0.0, 0.0, 0.09)
         ),
         "nothing failed": with_figures(
-            replace(sample, failures=()), n_failed=0, share_failed=(0.0, 0.0, 0.004), n_ignored=0
+            replace(sample, failures=()),
+            n_failed=0,
+            n_unreadable=0,
+            n_blocked=0,
+            share_failed=(0.0, 0.0, 0.004),
+            n_ignored=0,
         ),
         "nothing scored": with_figures(
             replace(sample, classes=(), taxonomy=None),
-            **NO_FLAGS | {"n_scored": 0, "share_flagged": None, "n_failed": 1000},
+            **NO_FLAGS | {"n_scored": 0, "share_flagged": None, "n_failed": 1000, "n_unreadable": 1000},
         ),
         "ones": with_figures(sample, **ONE_OF_ALL),
         "tiny": with_figures(

@@ -37,8 +37,9 @@ def interval(figure_id: str, value: float, words: str, low: float, high: float) 
 FIGURES = (
     Figure("n_listed", 1000, "images listed"),
     Figure("n_scanned", 990, "images with an embedding"),
-    Figure("n_failed", 10, "images that could not be read, decoded or encoded"),
-    interval("share_failed", 0.01, "share of the listed images that failed", 0.0054, 0.0183),
+    Figure("n_failed", 10, "images without an embedding, those on the block list among them"),
+    interval("share_failed", 0.01, "share of the listed images that has no embedding", 0.0054, 0.0183),
+    Figure("n_unreadable", 8, "images that could not be read, decoded or encoded"),
     Figure("n_blocked", 2, "images on the block list, never opened"),
     Figure("n_not_hashed", 3, "images whose content could not be read and has no hash"),
     Figure("n_ignored", 4, "other files in the source, not looked at"),
@@ -49,21 +50,24 @@ FIGURES = (
     interval("share_flagged", 0.1, "share of the scored images that is flagged", 0.0829, 0.1203),
     Figure("n_review", 60, "flagged images that the thresholds leave to people"),
     Figure("n_remove", 39, "flagged images at or above the removal threshold"),
-    Figure("n_verdicts", 50, "images with a verdict"),
-    Figure("n_verdicts_unwanted", 30, "images judged unwanted"),
-    Figure("n_verdicts_unsure", 1, "images that people were unsure of or differ about"),
+    Figure("n_verdicts", 50, "scored images with a verdict"),
+    Figure("n_verdicts_unwanted", 30, "scored images judged unwanted"),
+    Figure("n_verdicts_unsure", 1, "scored images that people were unsure of or differ about"),
     Figure("n_flagged_reviewed", 40, "flagged images with a verdict"),
+    Figure("n_flagged_unsure", 0, "flagged images that people were unsure of or differ about"),
+    Figure("n_flagged_decided", 40, "flagged images that were judged unwanted or wanted"),
     Figure("n_flagged_unreviewed", 59, "flagged images that nobody has looked at"),
     Figure("n_flagged_confirmed", 29, "flagged images judged unwanted"),
-    interval(
-        "share_confirmed", 0.725, "share of the flagged images with a verdict that was judged unwanted", 0.57, 0.84
-    ),
+    Figure("share_confirmed", 0.725, "share of the flagged images judged unwanted or wanted that was judged unwanted"),
+    interval("precision", 0.7, "estimated share of the flagged images that people would judge unwanted", 0.57, 0.84),
     Figure("n_unflagged_reviewed", 10, "unflagged images with a verdict"),
     Figure("n_unflagged_unwanted", 1, "unflagged images judged unwanted"),
+    Figure("n_unscored_reviewed", 1, "images without a probability that have a verdict"),
+    Figure("n_unscored_unwanted", 0, "images without a probability that were judged unwanted"),
     interval("prevalence", 0.08, "estimated share of the scored images that people would judge unwanted", 0.05, 0.12),
     interval("recall", 0.9, "estimated share of the unwanted images that is flagged", 0.6, 1.0),
     Figure("n_classes", 4, "classes"),
-    Figure("n_classes_over", 1, "classes flagged more often than the rest (q < 0.05)"),
+    Figure("n_classes_over", 1, "classes flagged clearly more often than the rest (q < 0.05)"),
 )
 METHOD = {
     "encoder": {

@@ -32,15 +32,23 @@ def write_scored_run(
     part_size: int = 1000,
     labels: Sequence[str | None] | None = None,
     captions: Sequence[str | None] | None = None,
+    contents: Sequence[str | None] | None = None,
+    options: dict[str, int | float | str] | None = None,
 ) -> Run:
-    """Write a run of images `0000.png` and so on, with scores named `test`; None stands for a failure, a text for its code."""
+    """Write a run of images `0000.png` and so on, with scores named `test`; None stands for a failure, a text for its code.
+
+    `contents` are what the files are made of, for their hashes; by default each is another, and None has no hash.
+    """
     n = len(probability)
     cuts = range(0, n, part_size)
-    run = Run.create(path, RunManifest("folder", "/photos", part_size, n, len(cuts), 0, IDENTITY, "tiny", {}, "0"))
+    run = Run.create(
+        path, RunManifest("folder", "/photos", part_size, n, len(cuts), 0, IDENTITY, "tiny", options or {}, "0")
+    )
     for index, start in enumerate(cuts):
         part = range(start, min(start + part_size, n))
         texts = [(labels[i] if labels else None, captions[i] if captions else None) for i in part]
-        rows = [_row(i, probability[i], *words) for i, words in zip(part, texts, strict=True)]
+        made_of = contents or [str(i) for i in range(n)]
+        rows = [_row(i, probability[i], *words, made_of[i]) for i, words in zip(part, texts, strict=True)]
         facts = {
             "inputs": f"inputs-{index}",
             "encoder": IDENTITY.fingerprint,
@@ -64,9 +72,12 @@ def write_scores(run: Run, index: int, images: pa.Table, probability: Sequence[f
     run.write_part(run.score_part("test", index), score_table(ids, present, values, logits, inputs=inputs))
 
 
-def _row(number: int, value: float | str | None, label: str | None, caption: str | None) -> EmbeddedImage | FailedImage:
+def _row(
+    number: int, value: float | str | None, label: str | None, caption: str | None, content: str | None
+) -> EmbeddedImage | FailedImage:
     ref = ImageRef(f"{number:04d}.png", f"file:///photos/{number:04d}.png", label, caption, b"")
-    facts = FileFacts(hashlib.sha256(str(number).encode()).hexdigest(), 100 + number, 8, 8, "PNG")
+    digest = hashlib.sha256((content or "").encode()).hexdigest()
+    facts = FileFacts(digest, 100 + number, 8, 8, "PNG") if content is not None else None
     if value is None or isinstance(value, str):
         code = FailureCode(value or "truncated")
         return FailedImage(ref, facts, Failure(FailureStep.DECODE, code, "for the test"))

@@ -18,7 +18,7 @@ from clipsieve.errors import ExportError, SourceError, UsageError
 from clipsieve.outputs import ExportOptions, export_run
 from clipsieve.sources import open_source, recognise
 from clipsieve.store import Run
-from image_files import png
+from image_files import png, tar
 from scored_runs import write_scores
 from source_kinds import KINDS, N_IMAGES, folder, webdataset
 from tiny_encoder import TinyEncoder
@@ -267,12 +267,80 @@ def test_blocked_images_are_never_kept(tmp_path):
 
 def test_places_must_lie_apart(tmp_path):
     run = scored(webdataset(tmp_path / "source"), tmp_path / "run")
+    elsewhere = shutil.copytree(tmp_path / "source", tmp_path / "elsewhere")
+    moved = ExportOptions(Policy.FLAGGED, location=elsewhere.as_uri())
     for place in ("source/clean", "run/clean", "source"):
+        for dry_run in (False, True):
+            with pytest.raises(UsageError, match="not apart"):
+                export_run(run, tmp_path / place, ExportOptions(Policy.FLAGGED), dry_run=dry_run)
         with pytest.raises(UsageError, match="not apart"):
-            export_run(run, tmp_path / place, ExportOptions(Policy.FLAGGED))
+            export_run(run, (tmp_path / place).as_uri(), ExportOptions(Policy.FLAGGED, form="csv"))
+        with pytest.raises(UsageError, match="not apart"):
+            export_run(run, tmp_path / place, moved)
+    with pytest.raises(UsageError, match="not apart from the source"):
+        export_run(run, elsewhere / "clean", moved)
+    assert sorted(path.name for path in (tmp_path / "source").iterdir()) == ["00000.tar", "00001.tar"]
     with pytest.raises(UsageError, match="not apart from the place of what is to keep"):
         export_run(run, tmp_path / "clean", ExportOptions(Policy.FLAGGED, remove_to=str(tmp_path / "clean" / "gone")))
     assert not (tmp_path / "clean").exists()
+
+
+def test_places_that_are_swapped_are_refused(tmp_path):
+    run = scored(folder(tmp_path / "source"), tmp_path / "run")
+    one, other = str(tmp_path / "one"), str(tmp_path / "other")
+    export_run(run, one, ExportOptions(review_to=other))
+    before = contents(tmp_path / "one"), contents(tmp_path / "other")
+    with pytest.raises(ExportError, match="another export"):
+        export_run(run, other, ExportOptions(review_to=one))
+    with pytest.raises(ExportError, match="another export"):
+        export_run(run, tmp_path / "third", ExportOptions(review_to=one))
+    assert (contents(tmp_path / "one"), contents(tmp_path / "other")) == before
+
+
+def test_a_dry_run_refuses_what_the_export_would(tmp_path):
+    run = scored(folder(tmp_path / "source"), tmp_path / "run")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    with pytest.raises(ExportError, match="holds other files"):
+        export_run(run, tmp_path / "full", ExportOptions(Policy.FLAGGED), dry_run=True)
+
+
+def test_scores_that_change_meanwhile_change_nothing_of_what_was_decided(tmp_path):
+    run = scored(folder(tmp_path / "source"), tmp_path / "run")
+
+    def score_anew(_n_done: int, _n_total: int) -> None:
+        for index, images in enumerate(run.iter_images()):
+            write_scores(run, index, images, [0.99] * images.num_rows)
+
+    export_run(run, tmp_path / "clean", ExportOptions(Policy.FLAGGED), on_progress=score_anew)
+    for row in pq.read_table(tmp_path / "clean" / "manifest.parquet").to_pylist():
+        assert (row["probability"] < row["threshold"]) is (row["decision"] == "keep")
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_list_of_tars_parts_no_sample(tmp_path, form):
+    (tmp_path / "source").mkdir()
+    members = [("0.jpg", png(0)), ("0.second.jpg", png(1)), ("1.jpg", png(3)), ("2.jpg", png(5)), ("0.txt", b"caption")]
+    (tmp_path / "source" / "a.tar").write_bytes(tar(members))
+    run = scored(tmp_path / "source", tmp_path / "run")
+    export_run(run, tmp_path / "list", ExportOptions(Policy.FLAGGED, form=form))
+    path = tmp_path / "list" / f"images.{form}"
+    table = pl.read_parquet(path) if form == "parquet" else pl.read_csv(path)
+    assert table["image_id"].to_list() == ["a.tar/1.jpg", "a.tar/2.jpg"]
+
+
+def test_options_that_would_do_nothing_are_refused(tmp_path):
+    run = scored(webdataset(tmp_path / "source"), tmp_path / "run")
+    for options in (
+        ExportOptions(Policy.FLAGGED, how="hardlink"),
+        ExportOptions(Policy.FLAGGED, how="symlink", form="csv"),
+        ExportOptions(Policy.FLAGGED, form="csv", location=str(tmp_path)),
+    ):
+        with pytest.raises(UsageError, match="means nothing"):
+            export_run(run, tmp_path / "clean", options)
+    of_a_folder = scored(folder(tmp_path / "folder"), tmp_path / "run 2")
+    with pytest.raises(UsageError, match="can hold no links"):
+        export_run(of_a_folder, "memory://links/clean", ExportOptions(Policy.FLAGGED, how="symlink"))
 
 
 def test_decisions_have_codes_in_order_of_strictness():

@@ -176,6 +176,18 @@ def test_classes_are_sorted_and_found(browser, file):
         assert rows.count() == 40 + len(sample_report().classes)
 
 
+def test_the_search_says_what_it_does_not_search(browser, file, tmp_path):
+    with Opened(browser, file, **size(1280)) as page:
+        assert page.get_by_label("Find a class", exact=True).count() == 1
+    one = sample_report().classes[0]
+    classes = tuple(replace(one, label=f"class {i}") for i in range(1300))
+    (tmp_path / "many.html").write_text(render_page(sample_report(classes=classes, terms=())), encoding="utf-8")
+    with Opened(browser, tmp_path / "many.html", **size(360)) as page:
+        page.get_by_label("Find a class among the 100 of this table").fill("class 1200")
+        said = page.locator(".tools [role=status]").inner_text()
+        assert said == "0 of 100 rows; the 1,200 classes that only classes.csv holds were not searched"
+
+
 def test_without_javascript_everything_can_be_read(browser, file):
     with Opened(browser, file, java_script_enabled=False, **size(360)) as page:
         assert page.locator("#class-table tbody tr:visible").count() == 40 + len(sample_report().classes)

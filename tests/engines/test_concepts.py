@@ -66,6 +66,7 @@ def test_another_encoder_or_none_is_a_problem_and_no_error(folder, model, words)
     found = build_concepts(Run.open(folder / "run"), TAXONOMY, model=str(folder / model))
     assert found.vectors is None
     assert words in found.problem
+    assert str(folder) not in found.problem
 
 
 def test_embeddings_whose_model_is_not_at_hand_are_a_problem_and_no_error(tmp_path):

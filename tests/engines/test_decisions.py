@@ -84,3 +84,23 @@ def test_what_cannot_decide(run):
         Decider(run, Policy.VERDICTS)
     with pytest.raises(RunNotFoundError):
         Decider(run, scores_name="other")
+
+
+def test_a_verdict_to_remove_holds_for_every_copy_that_has_none_of_its_own(tmp_path):
+    contents = ["one", "two", "one", "one", "two", "two"]
+    run = write_scored_run(tmp_path / "run", [0.1] * 6, threshold=0.5, contents=contents, part_size=2)
+    said = verdicts(_0000=True, _0003=False, _0004=False)
+    codes, reasons = decided(Decider(run, verdicts=said))
+    assert codes == [REMOVE, KEEP, REMOVE, KEEP, KEEP, KEEP]
+    assert (reasons[2], reasons[3], reasons[5]) == (Reason.TWIN, Reason.VERDICT, Reason.NOT_FLAGGED)
+
+
+def test_what_a_block_list_could_not_be_compared_with_is_not_kept(tmp_path):
+    contents = ["one", None, "three"]
+    for options, code in (({"hash_list": "ab" * 32}, REMOVE), ({}, REVIEW)):
+        name = f"run-{len(options)}"
+        run = write_scored_run(tmp_path / name, [0.1, None, None], threshold=0.5, contents=contents, options=options)
+        said = verdicts(_0001=False) if options else None
+        codes, reasons = decided(Decider(run, verdicts=said))
+        assert codes == [KEEP, code, REVIEW]
+        assert reasons[1] == (Reason.NOT_COMPARED if options else Reason.NOT_SEEN)

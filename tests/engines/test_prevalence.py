@@ -203,6 +203,15 @@ def test_an_unfinished_sample_is_used_with_a_warning(run, sample):
     assert report.prevalence.n_unwanted_low <= 199 <= report.prevalence.n_unwanted_high
 
 
+def test_images_that_people_were_unsure_of_count_as_not_judged_and_are_told_apart(run, sample):
+    edit(sample, lambda i, row: row | {"verdict": {0: "unsure", 1: "Review", 2: ""}.get(i, "keep")})
+    found = estimate_prevalence(run, sample)
+    n = len(rows_of(sample))
+    assert (found.n_judged, found.n_open, found.n_unsure) == (n - 3, 1, 2)
+    assert any("unsure of 2 of" in warning for warning in found.warnings)
+    assert any(warning.startswith("1 of ") for warning in found.warnings)
+
+
 def test_a_stratum_without_verdicts_is_an_error(run, sample):
     edit(sample, lambda _, row: row | {"verdict": ""} if row["stratum"] == "2" else row)
     with pytest.raises(UsageError, match="no image of stratum 2"):

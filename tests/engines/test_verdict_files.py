@@ -4,8 +4,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clipsieve.engines.verdict_files import ImageVerdict, read_image_verdicts
-from clipsieve.engines.verdicts import SampledImage, write_sample
+from clipsieve.engines.verdict_files import ImageVerdict, check_known, read_image_verdicts
+from clipsieve.engines.verdicts import SampledImage, read_verdicts, write_sample
 from clipsieve.errors import UsageError
 
 
@@ -78,3 +78,29 @@ def test_files_that_make_no_sense(tmp_path, text, words):
         read_image_verdicts(write(tmp_path / "v.csv", text))
     with pytest.raises(UsageError, match="there is no file"):
         read_image_verdicts(tmp_path / "none.csv")
+    with pytest.raises(UsageError, match="there is no file") as refusal:
+        read_image_verdicts(tmp_path / "none.csv")
+    assert refusal.value.hint == "name the table of verdicts, CSV or Parquet"
+
+
+@pytest.mark.parametrize("word", ["remove", "keep", "Unsure", "review", "yes", "0", ""])
+def test_every_word_means_the_same_in_a_sample(tmp_path, word):
+    path = tmp_path / "sample.csv"
+    write_sample(path, [SampledImage("a", "u", 1, 9, True)])
+    path.write_text(path.read_text().rstrip("\n") + f"{word}\n")
+    (line,) = read_verdicts(path)
+    found = read_image_verdicts(path)
+    assert found.is_sample
+    assert (line.unwanted is None, line.is_unsure) == (
+        not word or found.by_image["a"].unwanted is None,
+        bool(word) and found.by_image["a"].unwanted is None,
+    )
+    assert found.by_image.get("a", ImageVerdict(None, (), 1)).unwanted == line.unwanted
+
+
+def test_ids_of_another_run_are_asked_for_as_the_run_has_them(tmp_path):
+    found = read_image_verdicts(write(tmp_path / "v.csv", "image_id,verdict\na,keep\n"))
+    assert not found.is_sample
+    with pytest.raises(UsageError, match="not in the run") as refusal:
+        check_known(found, 0)
+    assert refusal.value.expected == "ids of the run, letter by letter"

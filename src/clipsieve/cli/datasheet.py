@@ -24,7 +24,7 @@ __all__ = ["command"]
     examples=[
         "clipsieve datasheet run",
         "clipsieve datasheet run -o datasheet --verdicts verdicts.csv",
-        "clipsieve datasheet run -o datasheet --card README.md --croissant croissant.json",
+        "clipsieve datasheet run -o sheet --card README.md --croissant own.json",
     ],
 )
 @options.run_argument

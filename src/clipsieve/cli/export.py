@@ -25,7 +25,7 @@ __all__ = ["command"]
     short_help="Write the data set that is left.",
     examples=[
         "clipsieve export run clean --policy flagged --dry-run",
-        "clipsieve export run clean --policy thresholds --verdicts verdicts.csv --review-to doubtful",
+        "clipsieve export run clean --verdicts verdicts.csv --review-to doubtful",
         "clipsieve export run s3://bucket/clean --policy flagged",
         "clipsieve export run kept --policy flagged --as csv",
     ],
@@ -106,9 +106,11 @@ def _warn(report: ExportReport) -> None:
         shown = "; ".join(report.problems[:3]) + ("; ..." if report.n_problems > 3 else "")
         files = render.count(report.n_problems, "file")
         render.print_warning(f"{files} could not be brought to where they belong: {shown}")
-    if report.n_unhashed and report.is_dry_run:
-        images = render.count(report.n_unhashed, "image")
-        render.print_warning(f"{images} could not be read at all: nobody knows whether they are on a block list")
+    if report.n_unhashed_kept:
+        images = render.count(report.n_unhashed_kept, "image")
+        render.print_warning(f"{images} that could not be read at all are kept: nobody knows what they show")
+    for warning in report.warnings:
+        render.print_warning(warning)
 
 
 def _show(report: ExportReport, destination: str) -> None:

@@ -25,7 +25,7 @@ __all__ = ["command"]
     short_help="Report what was found, on one page.",
     examples=[
         "clipsieve report run -o report.html",
-        "clipsieve report run -o report.html --verdicts verdicts.csv --taxonomy mine.toml",
+        "clipsieve report run -o report.html --verdicts v.csv --taxonomy mine.toml",
         "clipsieve report run -o report.html --no-thumbnails",
     ],
 )

@@ -9,6 +9,7 @@ from jaxtyping import Float32, Int64
 
 from clipsieve.classifiers.taxonomy import Taxonomy, assign, concept_vectors
 from clipsieve.engines.classify import open_text_encoder
+from clipsieve.engines.private_places import without_folders
 from clipsieve.errors import EmbeddingError, EncoderMismatchError, MissingExtraError, ModelError
 from clipsieve.store import Run
 
@@ -28,7 +29,7 @@ class ConceptVectors:
     logit_scale : float
         The encoder's inverse temperature.
     problem : str or None
-        Why there are no vectors, in words.
+        Why there are no vectors, in words; a report says it, so no folder of this machine stands in it.
     """
 
     taxonomy: Taxonomy
@@ -68,4 +69,4 @@ def build_concepts(run: Run, taxonomy: Taxonomy, *, model: str | None = None) ->
         with open_text_encoder(run, model) as encoder:
             return ConceptVectors(taxonomy, concept_vectors(taxonomy, encoder.encode_texts), encoder.logit_scale)
     except (EmbeddingError, EncoderMismatchError, MissingExtraError, ModelError) as error:
-        return ConceptVectors(taxonomy, None, 100.0, error.what)
+        return ConceptVectors(taxonomy, None, 100.0, without_folders(error.what))

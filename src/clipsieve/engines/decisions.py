@@ -28,7 +28,9 @@ __all__ = ["DecidedPart", "Decider", "Decision", "Policy", "Reason"]
 class Policy(enum.StrEnum):
     """Who may decide without whom.
 
-    In each of them a verdict outdoes the machine, and the block list outdoes a verdict.
+    In each of them a verdict outdoes the machine, and the block list outdoes a verdict. A verdict to remove an image holds for
+    every image with the same content that has none of its own. In a run with a block list, what could not be hashed is
+    removed: nobody knows whether it is on the list.
 
     - `thresholds`: the machine keeps what is not flagged and removes from the removal threshold on; what lies between is for
       people.
@@ -49,7 +51,9 @@ class Reason(enum.StrEnum):
     ABOVE_REMOVAL = "at or above the removal threshold"
     VERDICT = "verdict"
     VERDICTS_DIFFER = "verdicts differ, or somebody was unsure"
+    TWIN = "verdict on an image with the same content"
     BLOCKED = "on the block list"
+    NOT_COMPARED = "could not be compared with the block list"
     NOT_SEEN = "could not be read"
     COMPANION = "belongs to an image with this decision"
 
@@ -125,18 +129,30 @@ class Decider:
 
     def parts(self, columns: list[str]) -> Iterator[DecidedPart]:
         """Yield the parts in order, with some columns; UsageError at the end if a verdict is about no image of the run."""
-        wanted = list(dict.fromkeys(["image_id", "failure_code", *columns]))
-        n_found = 0
+        wanted = list(dict.fromkeys(["image_id", "failure_code", "sha256", *columns]))
+        twins, n_found = self._removed_contents(), 0
         for index, (images, scores) in enumerate(self.run.iter_scores(self.scores_name, wanted)):
-            part = self._decide(index, images, scores.column("probability"))
+            part = self._decide(index, images, scores.column("probability"), twins)
             n_found += sum(name is not None for name in part.annotators)
             yield part
         if self.verdicts is not None:
             check_known(self.verdicts, n_found)
 
-    def _decide(self, index: int, images: pa.Table, probability: pa.ChunkedArray) -> DecidedPart:
+    def _removed_contents(self) -> pa.Array:
+        """Return the hashes of the images that people want removed: their copies go with them."""
+        found: set[str] = set()
+        if self.verdicts is not None and any(verdict.unwanted for verdict in self.verdicts.by_image.values()):
+            for images in self.run.iter_images(["image_id", "sha256"]):
+                digests = images.column("sha256")
+                found.update(str(digests[row]) for row, verdict in self._verdicts(images) if verdict.unwanted)
+        return pa.array(found - {"None"}, pa.string())
+
+    def _decide(self, index: int, images: pa.Table, probability: pa.ChunkedArray, twins: pa.Array) -> DecidedPart:
         codes, reasons = self._by_machine(images, probability)
         annotators: list[str | None] = [None] * images.num_rows
+        digests = images.column("sha256")
+        for row in np.flatnonzero(pc.is_in(digests, value_set=twins).to_numpy()).tolist() if len(twins) else []:
+            codes[row], reasons[row] = Decision.REMOVE, Reason.TWIN
         for row, verdict in self._verdicts(images):
             annotators[row] = ", ".join(verdict.annotators)
             codes[row] = {None: Decision.REVIEW, False: Decision.KEEP, True: Decision.REMOVE}[verdict.unwanted]
@@ -144,7 +160,13 @@ class Decider:
         blocked = np.array(images.column("failure_code").to_pylist(), dtype=object) == FailureCode.BLOCKED.value
         for row in np.flatnonzero(blocked).tolist():
             codes[row], reasons[row] = Decision.REMOVE, Reason.BLOCKED
+        for row in np.flatnonzero(digests.is_null().to_numpy()).tolist() if self._has_block_list else []:
+            codes[row], reasons[row] = Decision.REMOVE, Reason.NOT_COMPARED
         return DecidedPart(index, images, probability, codes, reasons, annotators)
+
+    @property
+    def _has_block_list(self) -> bool:
+        return "hash_list" in self.run.manifest.options
 
     def _by_machine(
         self, images: pa.Table, probability: pa.ChunkedArray

@@ -18,7 +18,7 @@ from clipsieve.errors import UsageError
 from clipsieve.evaluation.prevalence import Prevalence, Recall, estimate, estimate_recall
 from clipsieve.store import Run
 
-__all__ = ["JudgedStratum", "PrevalenceReport", "estimate_prevalence"]
+__all__ = ["JudgedStratum", "PrevalenceReport", "estimate_from_verdicts", "estimate_prevalence"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,8 @@ class PrevalenceReport:
         Which fraction of the unwanted images was flagged.
     strata : tuple of JudgedStratum
         In the order of their numbers.
-    n_judged, n_open : int
-        Images with a verdict, and images in the file that still wait for one.
+    n_judged, n_open, n_unsure : int
+        Images judged unwanted or wanted, images in the file that still wait for a verdict, and those that somebody was unsure of.
     n_failed : int
         Images that could not be read: nothing is said of them.
     warnings : tuple of str
@@ -73,6 +73,7 @@ class PrevalenceReport:
     n_open: int
     n_failed: int
     warnings: tuple[str, ...] = ()
+    n_unsure: int = 0
 
 
 def estimate_prevalence(run: Run, path: str | Path, *, confidence: float = 0.95) -> PrevalenceReport:
@@ -94,7 +95,13 @@ def estimate_prevalence(run: Run, path: str | Path, *, confidence: float = 0.95)
     RunCorruptError
         If a part of the run is missing or damaged.
     """
-    verdicts = read_verdicts(path)
+    return estimate_from_verdicts(run, path, read_verdicts(path), confidence=confidence)
+
+
+def estimate_from_verdicts(
+    run: Run, path: str | Path, verdicts: list[Verdict], *, confidence: float = 0.95
+) -> PrevalenceReport:
+    """Do the same with the lines of a file that was read before; errors as for `estimate_prevalence`."""
     groups = _group(path, verdicts)
     n_images = _check_ids(run, path, verdicts)
     n_in_strata = sum(group[0].stratum_size for group in groups)
@@ -106,19 +113,19 @@ def estimate_prevalence(run: Run, path: str | Path, *, confidence: float = 0.95)
             hint="lines were removed, or the run was scanned again: make a new sample with `--plan`",
         )
     strata = tuple(_judge(path, group, confidence) for group in groups)
-    n_hits, n_judged, sizes = (
-        _integers(getattr(s, name) for s in strata) for name in ("n_hits", "n_judged", "n_images")
-    )
+    hits, judged, sizes = (_integers(getattr(s, name) for s in strata) for name in ("n_hits", "n_judged", "n_images"))
     flagged = np.array([s.flagged for s in strata])
-    n_open = sum(verdict.unwanted is None for verdict in verdicts)
+    n_unsure = sum(verdict.is_unsure for verdict in verdicts)
+    n_judged = sum(stratum.n_judged for stratum in strata)
     return PrevalenceReport(
-        prevalence=estimate(n_hits, n_judged, sizes, confidence),
-        recall=estimate_recall(n_hits, n_judged, sizes, flagged, confidence),
+        prevalence=estimate(hits, judged, sizes, confidence),
+        recall=estimate_recall(hits, judged, sizes, flagged, confidence),
         strata=strata,
-        n_judged=len(verdicts) - n_open,
-        n_open=n_open,
+        n_judged=n_judged,
+        n_open=len(verdicts) - n_judged - n_unsure,
         n_failed=run.manifest.n_images - n_images,
-        warnings=(*_warnings(n_open, len(verdicts)), *_compare_with_plan(run, strata)),
+        warnings=(*_warnings(verdicts), *_compare_with_plan(run, strata)),
+        n_unsure=n_unsure,
     )
 
 
@@ -174,7 +181,7 @@ def _judge(path: str | Path, group: list[Verdict], confidence: float) -> JudgedS
             f"no image of stratum {first.stratum} in `{path}` has a verdict",
             expected="at least one verdict in every stratum",
             found=f"{len(group):,} lines without",
-            hint="judge more images from the top of the file: the strata are mixed",
+            hint="judge more images from the top of the file: the strata are mixed, and `unsure` is no verdict here",
         )
     if len(group) > first.stratum_size:
         raise UsageError(
@@ -217,14 +224,21 @@ def _compare_with_plan(run: Run, strata: tuple[JudgedStratum, ...]) -> tuple[str
     return tuple(doubts)
 
 
-def _warnings(n_open: int, n_lines: int) -> tuple[str, ...]:
-    if not n_open:
-        return ()
-    doubt = (
-        f"{n_open:,} of {n_lines:,} images have no verdict yet; the interval holds only if the judged ones are a random "
-        "part: judge from the top, and leave out none because it is hard"
-    )
-    return (doubt,)
+def _warnings(verdicts: list[Verdict]) -> tuple[str, ...]:
+    n_unsure = sum(verdict.is_unsure for verdict in verdicts)
+    n_open = sum(verdict.unwanted is None for verdict in verdicts) - n_unsure
+    doubts = []
+    if n_open:
+        doubts.append(
+            f"{n_open:,} of {len(verdicts):,} images have no verdict yet; the interval holds only if the judged ones are a "
+            "random part: judge from the top, and leave out none because it is hard"
+        )
+    if n_unsure:
+        doubts.append(
+            f"people were unsure of {n_unsure:,} of {len(verdicts):,} images of the sample, which count as not judged; the "
+            "interval holds only if those are like the others"
+        )
+    return tuple(doubts)
 
 
 def _integers(values: Iterable[int]) -> Int64[np.ndarray, "h"]:

@@ -50,9 +50,9 @@ class RatingTable:
     content: bytes
 
     @classmethod
-    def open(cls, path: Path) -> RatingTable:
-        """Read a file; UsageError if it is not there, too large, or no table."""
-        content = _content(path)
+    def open(cls, path: Path, *, what: str = "ratings") -> RatingTable:
+        """Read a file of ratings or of something else; UsageError if it is not there, too large, or no table."""
+        content = _content(path, what)
         is_parquet = content.startswith(b"PAR1")
         _, names = next(_understood(path, content), (0, []))
         unit: Literal["line", "row"] = "row" if is_parquet else "line"
@@ -144,18 +144,18 @@ class Cells:
         return f"{self.table.unit}{'s' if len(positions) > 1 else ''} {shown}{rest}"
 
 
-def _content(path: Path) -> bytes:
+def _content(path: Path, what: str) -> bytes:
     try:
         n_bytes = path.stat().st_size
         if n_bytes > MAX_BYTES:
             raise UsageError(
-                f"`{path}` is too large for a table of ratings",
+                f"`{path}` is too large for a table of {what}",
                 expected=f"at most {MAX_BYTES / 1024**2:,.0f} MiB",
                 found=f"{n_bytes / 1024**2:,.0f} MiB",
             )
         content = path.read_bytes()
     except FileNotFoundError:
-        raise UsageError(f"there is no file `{path}`", hint="name the table of ratings, CSV or Parquet") from None
+        raise UsageError(f"there is no file `{path}`", hint=f"name the table of {what}, CSV or Parquet") from None
     except OSError as error:
         raise UsageError(f"cannot read `{path}`: {error.strerror}") from error
     if not content.strip():

@@ -7,16 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipsieve.engines.rating_tables import Cells, RatingTable
+from clipsieve.engines.verdicts import EXPECTED_VERDICTS, NEEDED, VERDICT_WORDS
 from clipsieve.errors import UsageError
 
 __all__ = ["ImageVerdict", "ImageVerdicts", "check_known", "read_image_verdicts"]
-
-_UNWANTED = ("1", "yes", "true", "unwanted", "remove")
-_WANTED = ("0", "no", "false", "wanted", "keep")
-_UNSURE = ("unsure", "review")
-_EXPECTED = (
-    "`unwanted` or `remove` (also `1`, `yes`, `true`), `wanted` or `keep` (`0`, `no`, `false`), `unsure`, or nothing"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +44,14 @@ class ImageVerdicts:
         Hex digest of its bytes.
     by_image : mapping of str to ImageVerdict
         By image id; images without a verdict yet are not among them.
+    is_sample : bool
+        Whether the file has the columns of a sample of `clipsieve prevalence`, of which `uri` is only for people.
     """
 
     path: Path
     sha256: str
     by_image: Mapping[str, ImageVerdict]
+    is_sample: bool = False
 
 
 def read_image_verdicts(path: str | Path) -> ImageVerdicts:
@@ -67,7 +64,7 @@ def read_image_verdicts(path: str | Path) -> ImageVerdicts:
     UsageError
         If it cannot be read, a column is missing, or a word makes no sense; names the line and what was expected.
     """
-    table = RatingTable.open(Path(path))
+    table = RatingTable.open(Path(path), what="verdicts")
     names = ["image_id", "verdict", *(["annotator"] if "annotator" in table.names else [])]
     for name in names:
         table.check_column(name)
@@ -87,20 +84,20 @@ def read_image_verdicts(path: str | Path) -> ImageVerdicts:
             image_id: ImageVerdict(words[0] if len(set(words)) == 1 else None, tuple(annotators[image_id]), len(words))
             for image_id, words in said.items()
         },
+        is_sample=table.unit == "line" and set(NEEDED) <= set(table.names),
     )
 
 
 def _check(cells: Cells) -> None:
     nameless = (i for i, image_id in enumerate(cells.columns["image_id"]) if not image_id)
     cells.refuse("image_id", nameless, "names no image", expected="the image's id, as in the run")
-    known = {"", *_UNWANTED, *_WANTED, *_UNSURE}
-    unknown = (i for i, word in enumerate(cells.columns["verdict"]) if word.strip().lower() not in known)
-    cells.refuse("verdict", unknown, "is none of the known words", expected=_EXPECTED)
+    words = enumerate(cells.columns["verdict"])
+    unknown = (i for i, word in words if word.strip() and word.strip().lower() not in VERDICT_WORDS)
+    cells.refuse("verdict", unknown, "is none of the known words", expected=f"{EXPECTED_VERDICTS}, or nothing")
 
 
 def _meaning(word: str) -> bool | None:
-    lower = word.strip().lower()
-    return None if lower in _UNSURE else lower in _UNWANTED
+    return VERDICT_WORDS[word.strip().lower()]
 
 
 def check_known(verdicts: ImageVerdicts, n_found: int) -> None:
@@ -109,8 +106,8 @@ def check_known(verdicts: ImageVerdicts, n_found: int) -> None:
     if n_strange:
         raise UsageError(
             f"`{verdicts.path}` has verdicts on images that are not in the run",
-            expected="ids as in the run's `images/*.parquet`",
+            expected="ids of the run, letter by letter",
             found=f"{n_strange:,} of {len(verdicts.by_image):,} images are not there",
             state="nothing was written",
-            hint="name the run that the verdicts are about",
+            hint="name the run that the verdicts are about; did a spreadsheet change the ids?",
         )

@@ -5,27 +5,35 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from clipsieve.errors import RunError, UsageError
 
-__all__ = ["COLUMNS", "SampledImage", "Verdict", "read_verdicts", "write_sample"]
+__all__ = [
+    "COLUMNS",
+    "EXPECTED_VERDICTS",
+    "NEEDED",
+    "VERDICT_WORDS",
+    "SampledImage",
+    "Verdict",
+    "read_verdicts",
+    "write_sample",
+]
 
 COLUMNS = ("image_id", "uri", "stratum", "stratum_size", "flagged", "verdict")
 NEEDED = ("image_id", "stratum", "stratum_size", "flagged", "verdict")
-WORDS = {
-    "1": True,
-    "yes": True,
-    "true": True,
-    "unwanted": True,
-    "0": False,
-    "no": False,
-    "false": False,
-    "wanted": False,
+VERDICT_WORDS: dict[str, bool | None] = {
+    **dict.fromkeys(("1", "yes", "true", "unwanted", "remove"), True),
+    **dict.fromkeys(("0", "no", "false", "wanted", "keep"), False),
+    **dict.fromkeys(("unsure", "review"), None),
 }
-EXPECTED_WORDS = "`1`, `yes`, `true`, `unwanted`, or `0`, `no`, `false`, `wanted`"
+"""What a verdict may say in every file that holds some, in any case: unwanted, wanted, or that somebody was unsure."""
+EXPECTED_VERDICTS = (
+    "`unwanted` or `remove` (also `1`, `yes`, `true`), `wanted` or `keep` (`0`, `no`, `false`), `unsure`"
+)
+_FLAG_WORDS = {"1": True, "yes": True, "true": True, "0": False, "no": False, "false": False}
 DELIMITERS = (",", ";", "\t")
 
 
@@ -63,7 +71,9 @@ class Verdict:
     image_id, stratum, stratum_size, flagged
         As in `SampledImage`.
     unwanted : bool or None
-        What a person said; None if nobody has yet.
+        What a person said; None if nobody has yet, or somebody was unsure.
+    is_unsure : bool
+        Whether somebody has looked at it and could not say.
     """
 
     line: int
@@ -72,6 +82,7 @@ class Verdict:
     stratum_size: int
     flagged: bool
     unwanted: bool | None
+    is_unsure: bool = False
 
 
 def write_sample(path: str | Path, images: Iterable[SampledImage]) -> None:
@@ -110,7 +121,7 @@ def write_sample(path: str | Path, images: Iterable[SampledImage]) -> None:
 def _check_replaceable(path: Path) -> None:
     hint = "choose another file with `--plan`, or move this one away"
     try:
-        n_judged = sum(verdict.unwanted is not None for verdict in read_verdicts(path))
+        n_judged = sum(verdict.unwanted is not None or verdict.is_unsure for verdict in read_verdicts(path))
     except UsageError as error:
         raise UsageError(
             f"`{path}` is there already, and is no sample that could be replaced",
@@ -178,14 +189,18 @@ def _parse(path: Path, text: str) -> Iterator[Verdict]:
 
 
 def _verdict(where: str, line: int, row: dict[str, str]) -> Verdict:
-    word = row["verdict"].strip().lower()
+    word = row["verdict"].strip()
+    unwanted = (
+        _word(where, "verdict", row, VERDICT_WORDS, f"{EXPECTED_VERDICTS}; empty if not judged") if word else None
+    )
     return Verdict(
         line=line,
         image_id=row["image_id"],
         stratum=_whole_number(where, "stratum", row),
         stratum_size=_whole_number(where, "stratum_size", row),
-        flagged=_word(where, "flagged", row),
-        unwanted=_word(where, "verdict", row) if word else None,
+        flagged=bool(_word(where, "flagged", row, _FLAG_WORDS, "`yes` or `no`, as it was written")),
+        unwanted=unwanted,
+        is_unsure=bool(word) and unwanted is None,
     )
 
 
@@ -200,15 +215,14 @@ def _whole_number(where: str, column: str, row: dict[str, str]) -> int:
     return int(value)
 
 
-def _word(where: str, column: str, row: dict[str, str]) -> bool:
+def _word(
+    where: str, column: str, row: Mapping[str, str], words: Mapping[str, bool | None], expected: str
+) -> bool | None:
     value = row[column].strip()
-    if value.lower() not in WORDS:
-        expected = (
-            f"{EXPECTED_WORDS}; empty if not judged" if column == "verdict" else "`yes` or `no`, as it was written"
-        )
+    if value.lower() not in words:
         raise UsageError(
             f"{where}: `{column}` is none of the known words",
             expected=expected,
             found=f"`{value[:60]}`" if value else "nothing",
         )
-    return WORDS[value.lower()]
+    return words[value.lower()]

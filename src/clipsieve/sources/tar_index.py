@@ -1,7 +1,7 @@
 """What a tar holds and where: images, and the texts that belong to them by key.
 
 Keys and extensions as in WebDataset: the key is the path up to the first dot of its last piece, so `a/000.jpg`, `a/000.txt` and
-`a/000.seg.png` belong together.
+`a/000.seg.png` belong together; and so does `./a/000.txt`, which is the same path.
 """
 
 from __future__ import annotations
@@ -55,7 +55,11 @@ def split_key(name: str) -> tuple[str, str]:
 
     >>> split_key("train/0001.seg.PNG")
     ('train/0001', 'seg.png')
+    >>> split_key("./0001.txt")
+    ('0001', 'txt')
     """
+    while name.startswith("./"):
+        name = name[2:].lstrip("/")
     folder, slash, base = name.rpartition("/")
     key, _, extension = base.partition(".")
     return f"{folder}{slash}{key}", extension.lower()

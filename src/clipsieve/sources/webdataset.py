@@ -63,6 +63,11 @@ class WebDatasetSource(Source):
         """The absolute path or URL, with the braces and stars that were given."""
         return self._location
 
+    @property
+    def tars(self) -> Sequence[str]:
+        """The names that shards have of the tars, in order; a tar without images has no shard."""
+        return tuple(self._tars)
+
     def plan(self, part_size: int, known: Known | None = None) -> Plan:
         """Count each tar's images; see `Source.plan`."""
         stretches, n_ignored = [], 0

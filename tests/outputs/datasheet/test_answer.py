@@ -39,7 +39,7 @@ def test_the_check_of_references_finds_what_is_wrong():
     body, notes, _ = parts(write_answer(report))
     table = report_json(report)
     assert untraced(body + "\nAnd 7 images.", notes, table)
-    assert untraced(body.replace("99 [4]", "98 [4]"), notes, table)
+    assert untraced(body.replace("99 [5]", "98 [5]"), notes, table)
     assert untraced(body.replace("8.3 %", "8.4 %"), notes, table)
     assert untraced(body.replace("30 images [1]", "no images [1]"), notes, table)
     assert untraced(body, notes.replace("value = 990", "value = 991"), table)
@@ -103,6 +103,37 @@ def test_a_class_name_is_read_back_from_the_markdown_as_it_is_shown(text):
             "**Not in the judgement of those who looked.** People have given a verdict on 990",
         ),
         ("unsure", "**Possibly.** People judged no images [1] unwanted; of 1 [2] they were unsure"),
+        ("unsure", "they differed. A classifier flagged 99 images [3], and nobody has looked at 59 [4] of them."),
+        ("unsure", "On 1 image [2] of these they were unsure, or differed."),
+        ("only blocked", "**Possibly.** A classifier flagged no images [1]"),
+        (
+            "only blocked",
+            "1 image [2] is on the block list, a list of known files that was given to the scan, and was never",
+        ),
+        ("sample", "2 images [2] are on the block list"),
+        ("sample", "8 images [35] could not be read, decoded or encoded, and have no probability: no machine has seen"),
+        ("unwanted and not scored", "**Yes.** People judged 1 image [1] unwanted that the classifier could not score."),
+        (
+            "unwanted and not scored",
+            "On 1 image [8] without a probability there are verdicts, too, and 1 [1] was judged",
+        ),
+        ("all looked at", "People decided on every scored image: 10.0 % ["),
+        ("all looked at", "The share of those that is flagged is 66.7 % ["),
+        (
+            "all looked at, unsure of some",
+            "is unwanted is not known, since people were unsure of some images, or differed.",
+        ),
+        ("all looked at, unsure of some", "The report notes: “Every scored image has a verdict"),
+        ("sample", "it is estimated that people would judge 70.0 % (95 % confidence interval: 57.0 % to 84.0 %) ["),
+        ("no sample", "only if those with a verdict were drawn at random."),
+        ("a lopsided sample", "that speaks for the other flagged images in no way."),
+        ("no flags", "none [8] are flagged clearly more often than the rest of the data set: by a test"),
+        (
+            "promised elsewhere",
+            "They were chosen on rated images of another run; what was promised there is not promised here",
+        ),
+        ("empty files", "By reason: 5 [36] empty; 3 [37] too large to be read."),
+        ("two promises", "The thresholds come with these promises: “one holds” [33]; “two holds” [34]."),
         (
             "all flagged looked at, none unwanted",
             "**Not known for the whole of it.** A classifier flagged 99 images [1].",
@@ -124,7 +155,7 @@ def test_a_class_name_is_read_back_from_the_markdown_as_it_is_shown(text):
         ("embeddings", "No image was opened for this report"),
         (
             "notes on the sample",
-            "The report notes: “3 images of the sample had another flag.” [17] “It was not estimated: ",
+            "The report notes: “3 images of the sample had another flag.” [20] “It was not estimated: ",
         ),
         ("small and cut", "at 224 ["),
         ("small and cut", "only the square in the middle"),
@@ -156,6 +187,14 @@ def test_sentences_follow_the_figures(name, sentence):
         ("sample", "square in the middle"),
         ("bare method", "pixels a side"),
         ("ones", "1 images"),
+        ("sample", "block list to be read"),
+        ("sample", "who these people are, or"),
+        ("no promise", "another run"),
+        ("all looked at", "drawn at random"),
+        ("all looked at", "speaks for"),
+        ("all looked at", "random sample"),
+        ("all looked at", "interval: 10.0"),
+        ("sample", "only if those with a verdict"),
     ],
 )
 def test_sentences_that_do_not_apply_are_left_out(name, sentence):
@@ -180,3 +219,5 @@ def test_the_works_that_are_cited_are_listed():
 def test_the_unwanted_classes_are_named_where_they_are_known():
     method = {"classifier": {"class_names": ["positive", "negative"], "unwanted": [False, True]}}
     assert "made to find (class `negative`)" in write_answer(sample_report(method=method))
+    method = {"classifier": {"class_names": ["a", "b", "c"], "unwanted": [True, False, True]}}
+    assert "made to find (classes `a`, `c`)" in write_answer(sample_report(method=method))

@@ -138,3 +138,30 @@ def test_comments_that_are_no_pair_are_refused(card):
 def test_tags_that_only_a_parser_could_change_are_refused(tags):
     with pytest.raises(UsageError, match="cannot add the tag"):
         add_tag(f"---\n{tags}\n---\n# Photos\n", AUDIENCE_TAG)
+
+
+@pytest.mark.parametrize(
+    "heading",
+    [f"{HEADING} ##", f"  {HEADING}  ", "Bias, Risks, and Limitations\n---", "Bias, Risks, and Limitations\n===="],
+)
+def test_the_heading_of_the_template_is_known_however_it_is_written(heading):
+    done = insert_into_card(f"# Photos\n\n{heading}\n\nOurs.\n\nCitation\n--------\n\nx\n", SECTION)
+    places = [done.index(words) for words in (heading, "Ours.", BEGIN, END, "Citation\n---", "x\n")]
+    assert places == sorted(places)
+    assert f"{HEADING}\n\n### Content" not in done
+
+
+def test_a_comment_of_the_front_matter_is_no_heading():
+    done = insert_into_card(f"---\n{HEADING}\nlicense: mit\n---\n# Photos\n", SECTION)
+    assert done.index("license: mit") < done.index("# Photos") < done.index(BEGIN)
+    assert f"{HEADING}\n\n### Content" in done
+
+
+@pytest.mark.parametrize("card", ["# Photos\n", "---\nlicense: mit\n---\n# Photos\n"])
+def test_a_byte_order_mark_stays_the_first_character(card):
+    assert insert_into_card(f"\ufeff{card}", SECTION) == f"\ufeff{insert_into_card(card, SECTION)}"
+
+
+@pytest.mark.parametrize("name", ["only blocked", "unwanted and not scored"])
+def test_known_files_and_verdicts_on_what_has_no_score_are_reasons_for_the_tag(name):
+    assert DatasetCard(section_of(name)).data.tags == [AUDIENCE_TAG]

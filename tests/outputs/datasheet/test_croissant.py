@@ -123,9 +123,14 @@ def test_a_file_that_was_changed_is_known_by_its_hash(folder):
 def test_each_text_names_the_rows_of_its_numbers_and_praises_nothing(name):
     table = report_json(REPORTS[name])
     for text in texts({key: said for key, said in description(name).items() if key.startswith("rai:")}):
-        body, traced, rows = text.rpartition(" (clipsieve")
+        body, traced, rows = text.rpartition(" (written by `clipsieve datasheet`; ")
         assert traced
-        notes = rows.removeprefix("; rows of report.json: ").removesuffix(")").replace("; [", "\n[")
+        notes = (
+            rows.removeprefix("no row of report.json")
+            .removeprefix("rows of report.json: ")
+            .removesuffix(")")
+            .replace("; [", "\n[")
+        )
         assert untraced(body, notes, table) == []
         assert PRAISE.findall(without_names(text)) == []
 
@@ -213,3 +218,33 @@ def test_a_context_that_cannot_be_added_to_is_refused(context, tmp_path):
 def test_an_address_on_the_web_is_given():
     assert build_croissant(sample_report(source_location="https://example.org/x"))["url"] == "https://example.org/x"
     assert "url" not in build_croissant(sample_report())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "We made these by hand (clipsieve)",
+        "See the list (clipsieve; rows of report.json: ours)",
+        "Ours (written by `clipsieve datasheet`; rows of report.json: many)",
+        "Ours (written by `clipsieve datasheet`; no row of report.json), and more",
+        "Before it.\nTheirs (written by `clipsieve datasheet`; no row of report.json)",
+    ],
+)
+def test_what_the_owner_wrote_is_not_taken_for_ours(text):
+    theirs = OWN | {"rai:dataLimitations": [text], "rai:annotationsPerItem": text, "rai:dataBiases": text}
+    done = build_croissant(sample_report(), existing=theirs)
+    assert done["rai:dataLimitations"][0] == text
+    assert done["rai:dataBiases"][0] == text
+    assert done["rai:annotationsPerItem"].startswith(f"{text}\n\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("ones", "1 scored image [1] has a verdict of at least one person; the other scored images have none."),
+        ("no verdicts", "No scored images [1] have a verdict of at least one person."),
+        ("all looked at", "990 scored images [1] have a verdict of at least one person."),
+    ],
+)
+def test_annotations_per_item_agree_with_their_number(name, words):
+    assert description(name)["rai:annotationsPerItem"].startswith(f"{words} (written by")

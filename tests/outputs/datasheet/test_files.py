@@ -6,6 +6,7 @@ import pytest
 
 from clipsieve.errors import ExportError, UsageError
 from clipsieve.outputs.datasheet import (
+    build_croissant,
     describe_files,
     insert_into_card,
     write_answer,
@@ -13,7 +14,10 @@ from clipsieve.outputs.datasheet import (
     write_datasheet_files,
 )
 from clipsieve.outputs.datasheet.card import BEGIN
+from datasheet_reports import reports
 from report_records import sample_report
+
+REPORTS = reports()
 
 NAMES = ["croissant.json", "dataset-card.md", "datasheet.md"]
 
@@ -76,3 +80,44 @@ def test_files_are_described_by_size_hash_and_heading(tmp_path):
     assert (file.name, file.n_bytes, file.columns) == ("flagged.csv", 25, ("index", 'a "b"\nc'))
     (tmp_path / "flagged.csv").write_bytes(b"")
     assert describe_files(tmp_path)[0].columns == ()
+
+
+CARD_OF_OWN = "---\nlicense: mit\n---\n# Photos\n"
+DESCRIPTION = {"@context": {}, "name": "photos", "license": "MIT"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("datasheet.md", "# Datasheet\n\nOurs.\n"),
+        ("dataset-card.md", CARD_OF_OWN),
+        ("dataset-card.md", insert_into_card(CARD_OF_OWN, write_card_section(sample_report()))),
+        ("dataset-card.md", write_card_section(sample_report()) + "\n## Citation\n"),
+        ("croissant.json", json.dumps(DESCRIPTION)),
+        ("croissant.json", json.dumps(build_croissant(sample_report(), existing=DESCRIPTION))),
+        ("croissant.json", json.dumps(build_croissant(sample_report()) | {"license": "MIT"})),
+        ("croissant.json", "[" * 100_000),
+        ("croissant.json", "no JSON"),
+    ],
+)
+def test_words_of_somebodys_own_are_not_replaced(tmp_path, name, text):
+    write_datasheet_files(sample_report(), tmp_path)
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ExportError, match=f"somebody's own(?s:.)*found: +`{name}`(?s:.)*nothing was written"):
+        write_datasheet_files(REPORTS["no flags"], tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_what_was_made_of_the_owners_files_is_replaced_if_they_are_given_again(tmp_path):
+    for report in (sample_report(), REPORTS["no flags"]):
+        write_datasheet_files(report, tmp_path, card=CARD_OF_OWN, existing=DESCRIPTION)
+    assert "flagged no images" in (tmp_path / "dataset-card.md").read_text(encoding="utf-8")
+    assert json.loads((tmp_path / "croissant.json").read_text(encoding="utf-8"))["license"] == "MIT"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "\ud800"])
+def test_a_description_that_json_cannot_hold_is_refused_and_nothing_is_written(tmp_path, value):
+    with pytest.raises(UsageError, match="cannot be written as JSON"):
+        write_datasheet_files(sample_report(), tmp_path / "out", existing={"@context": {}, "own": [value]})
+    assert not (tmp_path / "out").exists()

@@ -8,7 +8,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from clipsieve.errors import ClipsieveError, ExportError, SourceError
 from clipsieve.outputs.export.destination import Destination
@@ -167,6 +169,75 @@ def test_a_file_where_the_folder_should_be(tmp_path):
     with pytest.raises(ExportError, match="is a file"):
         Destination(str(tmp_path / "dangling")).is_empty()
     assert (tmp_path / "file").read_bytes() == b"mine"
+
+
+def test_a_name_that_is_no_utf8_is_told_so_behind_a_url():
+    place = Destination(f"memory://names-{next(NUMBERS)}")
+    for way in (place.size, place.read_bytes, lambda name: place.write_bytes(name, b"x")):
+        with pytest.raises(
+            ExportError, match=r"the name `a/\\xff.tar` is no UTF-8, and `memory://.*` takes nothing else"
+        ):
+            way("a/\udcff.tar")
+    assert place.is_empty()
+
+
+class Growing(LocalFileSystem):
+    """A server that writes in place, as those of SFTP, FTP and SMB do, over a line that breaks at a sign."""
+
+    protocol = "growing"
+    breaks = False
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return path.removeprefix("growing://").rstrip("/")
+
+    def put_file(self, path1, path2, **_):
+        self.makedirs(self._parent(path2), exist_ok=True)
+        content = Path(path1).read_bytes()
+        Path(path2).write_bytes(content[: len(content) // 2] if Growing.breaks else content)
+        if Growing.breaks:
+            raise KeyboardInterrupt  # nothing is tidied on a line that is gone
+
+    def rm_file(self, path):
+        if Growing.breaks:
+            raise OSError("the line is gone")
+        super().rm_file(path)
+
+    def mv(self, path1, path2):
+        if Path(path2).exists():
+            raise FileExistsError(path2)  # SMB renames onto nothing
+        Path(path1).rename(path2)
+
+
+@pytest.fixture
+def growing(monkeypatch) -> None:
+    fsspec.register_implementation("growing", Growing, clobber=True)
+    monkeypatch.setattr(Growing, "breaks", False)
+
+
+def test_where_a_file_grows_under_its_name_half_of_it_never_passes_for_whole(growing, tmp_path, monkeypatch):
+    place = Destination(f"growing://{tmp_path}/there")
+    assert place.is_empty()
+    monkeypatch.setattr(Growing, "breaks", True)
+    with pytest.raises(KeyboardInterrupt):
+        place.write_bytes("a.tar", b"x" * 100)
+    assert [is_leftover(name) for name in everything(tmp_path / "there")] == [True]
+    assert (place.size("a.tar"), place.sizes(), place.is_empty()) == (None, {}, True)
+    monkeypatch.setattr(Growing, "breaks", False)
+    for content in (b"old" * 100, b"new" * 50):
+        place.write_bytes("a.tar", content)
+        place.write_bytes("b/c", content)
+        assert everything(tmp_path / "there") == ["a.tar", "b/c"]
+        assert place.read_bytes("a.tar") == place.read_bytes("b/c") == content
+    assert not place.is_empty()
+
+
+def test_a_place_tells_whether_it_takes_files_and_leaves_nothing(growing, tmp_path):
+    there = Destination(f"memory://probe-{next(NUMBERS)}")
+    assert there.takes_files()
+    assert there.sizes() == {}
+    (tmp_path / "file").write_bytes(b"x")
+    assert not Destination(f"growing://{tmp_path}/file").takes_files()
 
 
 def test_an_object_where_the_folder_should_be():

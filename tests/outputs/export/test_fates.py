@@ -1,7 +1,8 @@
 """Where inputs go: joined with those they cannot be parted from, and never kept in silence."""
 
 import itertools
-from collections import Counter
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -88,10 +89,10 @@ def test_with_a_place_or_without_an_option_nothing_is_decided(run):
 
 def test_counts(run):
     said = ImageVerdicts(Path("v"), "0" * 64, {"0001.png": ImageVerdict(True, ("Ann", "Bea"), 2)})
-    counts = Counts(Counter(), Counter())
+    counts = Counts()
     settled = list(settle(Decider(run, Policy.VERDICTS, verdicts=said), stretches(run, 3), alone))
     for fate, images in settled:
-        counts.add(fate, images.column("bytes"))
+        counts.add(fate, images)
     assert {decision: counts.n(decision) for decision in Decision} == {KEEP: 4, REVIEW: 2, REMOVE: 1}
     assert counts.n_open == 2
     assert counts.images[REMOVE, Reason.VERDICT, False] == 1
@@ -103,3 +104,30 @@ def test_verdicts_on_images_that_are_not_there_are_noticed(run):
     said = ImageVerdicts(Path("v"), "0" * 64, {"other.png": ImageVerdict(True, (), 1)})
     with pytest.raises(UsageError, match="not in the run"):
         list(settle(Decider(run, verdicts=said), stretches(run, 3), alone))
+
+
+def test_the_manifest_tells_what_the_machine_went_by(run):
+    (first, _), *_ = settle(Decider(run), stretches(run, 3), alone)
+    assert first.probability.to_pylist() == [np.float32(p) for p in PROBABILITY[:3]]
+
+
+def test_options_that_mean_nothing_are_refused():
+    """In a process of its own, where types are not checked at run time."""
+    code = """
+from clipsieve import ExportOptions
+from clipsieve.errors import UsageError
+for name, word in {"policy": "all", "undecided": "Keep", "how": "hard-link", "form": "json"}.items():
+    try:
+        ExportOptions(**{name: word})
+    except UsageError as error:
+        print(error.what)
+print(repr(ExportOptions(policy="flagged").policy))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "there is no policy `all`",
+        "there is no undecided `Keep`",
+        "there is no how `hard-link`",
+        "there is no form `json`",
+        "<Policy.FLAGGED: 'flagged'>",
+    ]

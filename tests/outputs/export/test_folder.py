@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes
 
@@ -19,6 +20,7 @@ from clipsieve import write_demo_data
 from clipsieve.errors import ExportError, SourceError
 from clipsieve.evaluation.operating_points import Decision
 from clipsieve.outputs.export.base import Unit, Written
+from clipsieve.outputs.export.companions import Decided
 from clipsieve.outputs.export.destination import Destination
 from clipsieve.outputs.export.folder import FolderWriter
 from clipsieve.sources import FolderSource, RemoteFolderSource
@@ -239,6 +241,110 @@ def test_images_that_nobody_has_scanned_are_left_out_and_told(tmp_path):
     ]
 
 
+PIXELS = {  # the first bytes of files of each kind, as their specifications have them
+    ".thumbs/xyz": b"\x89PNG\r\n\x1a\n",
+    "c/bad_copy.dat": b"\xff\xd8\xff\xe0\0\x10JFIF",
+    "a/copy.jpg_large": b"GIF89a",
+    "c/photo.bin": b"\0\0\0\x18ftypheic",
+    "c/photo.part": b"\0\0\0\x0cJXL \r\n\x87\n",
+    "c/1.jpg.bak": b"BM\x36\x10\0\0\0\0\0\0",
+    "c/layers": b"8BPS\0\1",
+}
+
+
+@pytest.mark.parametrize("how", ["copy", "hardlink", "symlink"])
+def test_images_under_other_names_are_left_out_and_told(tmp_path, how):
+    clear = {"c/BMW.md": b"BMW and others", "c/empty.dat": b"", "c/movie.bin": b"\0\0\0\x18ftypisom"}
+    pixels = {name: head + bytes(40) for name, head in PIXELS.items() if name != "c/layers"}
+    source = fill(tmp_path / "source", named("c/1.jpg", "c/other.HEIC", "c/a.jxl") | pixels | clear)
+    written = export(source, {}, {KEEP: Destination(str(tmp_path / "KEEP"))}, how)
+    assert names(tmp_path / "KEEP") == {"c/1.jpg", *clear}
+    assert sorted(problems(written)) == sorted(
+        [f"`{name}`: it begins like an image, and was not scanned" for name in pixels]
+        + [f"`{name}`: an image of a kind that is not scanned" for name in ("c/a.jxl", "c/other.HEIC")]
+    )
+
+
+def test_the_history_of_a_folder_is_not_exported(tmp_path):
+    histories = [".git/HEAD", "a/.hg/store/x.i", ".svn/pristine/00/x.svn-base", ".dvc/cache/files/md5/0/1"]
+    source = fill(tmp_path / "source", named("a/1.jpg", "a/.dvcignore", *histories))
+    (tmp_path / "source" / "notes").symlink_to(".dvc/cache/files/md5/0/1")
+    assert not problems(export(source, {}, {KEEP: Destination(str(tmp_path / "KEEP"))}))
+    assert names(tmp_path / "KEEP") == {"a/1.jpg", "a/.dvcignore"}
+
+
+def test_behind_a_url_images_without_an_extension_are_left_out_and_told(tmp_path, remote):
+    far = Destination(remote)
+    files = {"1.jpg": b"1", "picture": PIXELS["c/bad_copy.dat"], "text": b"words", ".x/.hg/y": b"z", "b.heif": b"b"}
+    for name, content in files.items():
+        far.write_bytes(name, content)
+    written = export(RemoteFolderSource(Storage(remote)), {}, {KEEP: Destination(str(tmp_path / "KEEP"))})
+    assert names(tmp_path / "KEEP") == {"1.jpg", "text"}
+    assert problems(written) == [
+        "`b.heif`: an image of a kind that is not scanned",
+        "`picture`: it begins like an image, and was not scanned",
+    ]
+
+
+@pytest.mark.parametrize("how", ["copy", "hardlink", "symlink"])
+def test_links_to_images(tmp_path, how):
+    picture = PIXELS[".thumbs/xyz"] + bytes(9)
+    source = fill(tmp_path / "source", {"a/1.png": picture, ".x/2.png": b"2", ".x/3": picture, "4.heic": b"4"})
+    for link, target in {"cover": "a/1.png", "b.dat": ".x/2.png", "c.txt": ".x/3", "d.txt": "4.heic"}.items():
+        (tmp_path / "source" / f"{link}.md").symlink_to(target)
+    written = export(source, {}, {KEEP: Destination(str(tmp_path / "KEEP"))}, how)
+    assert names(tmp_path / "KEEP") == {"a/1.png", "cover.md"}
+    assert sorted(words for words in problems(written) if ".md" in words) == [
+        "`b.dat.md`: an image in a hidden place, which was not scanned",
+        "`c.txt.md`: it begins like an image, and was not scanned",
+        "`d.txt.md`: an image of a kind that is not scanned",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("beside", "decision"),
+    [
+        *(("bad.caption.txt", REMOVE), ("bad.en.txt", REMOVE), ("bad.jpg.meta.json", REMOVE), ("BAD.txt", REMOVE)),
+        *(
+            ("bad.XML", REMOVE),
+            ("bad.jpg.tar.gz", REMOVE),
+            ("bad", REMOVE),
+            ("Bad.JPG.txt", REMOVE),
+            ("bad.x.y.npy", REMOVE),
+        ),
+        *(("bad.csv", KEEP), ("bad.zip", KEEP), ("bad.parquet", KEEP), ("bad.jsonl", KEEP), ("badly.txt", KEEP)),
+        *(("README.md", KEEP), ("readme.txt", KEEP), ("README", KEEP), ("metadata.csv", KEEP), ("metadata.json", KEEP)),
+        *(
+            ("README.png.json", REMOVE),
+            ("twin.txt", REMOVE),
+            ("Twin.txt", KEEP),
+            ("two.part.txt", KEEP),
+            ("two.txt", REMOVE),
+        ),
+        *((".bad.txt", KEEP), ("no.txt", KEEP), ("x.txt", KEEP), ("bad.", REMOVE), ("...", KEEP)),
+    ],
+)
+def test_which_files_belong_to_an_image(beside, decision):
+    decided = Decided()
+    for name in ("bad.jpg", "README.png", "metadata.jpg", "twin.jpg", "two.jpg", "x.000.jpg"):
+        decided.add(f"a/{name}", REMOVE)
+    for name in ("Twin.jpg", "two.part.jpg"):
+        decided.add(f"a/{name}", KEEP)
+    assert decided.decision_on(f"a/{beside}") is decision
+    assert decided.decision_on(f"b/{beside}") is KEEP
+
+
+def test_going_from_folder_to_folder_and_back_costs_no_more_than_staying():
+    decided = Decided()
+    for number in range(12_000):
+        decided.add(f"{number % 4}/{number:05d}.jpg", REMOVE)
+    begun = time.process_time()
+    assert {decided.decision_on(f"{number % 4}/{number:05d}.txt") for number in range(1500)} == {REMOVE}
+    assert time.process_time() - begun < 2  # going through a folder for each takes a multiple
+    decided.add("1/00001.jpg", KEEP)
+    assert decided.decision_on("1/00001.txt") is KEEP
+
+
 def test_links_in_the_source(tmp_path):
     source = fill(tmp_path / "source", named("a/1.png", "a/2.png", "text/3.md", "b/4.png"))
     fill(tmp_path, named("outside/secret.txt"))
@@ -290,14 +396,18 @@ def test_a_link_under_another_name_lets_no_removed_image_through(tmp_path):
 @pytest.mark.parametrize("how", ["copy", "hardlink", "symlink"])
 def test_what_cannot_be_read_is_told_and_costs_nothing_else(tmp_path, how):
     source = fill(tmp_path / "source", named("1.png", "2.png", "3.png", "4.png", "5.png"))
-    planned = units(source, {}, 9)
+    (planned,) = units(source, {}, 9)
     root = tmp_path / "source"
     for name in ("2.png", "3.png", "4.png"):
         (root / name).unlink()
     os.mkfifo(root / "3.png")
     (root / "4.png").symlink_to("/etc/hostname")
     writer = FolderWriter(source, how)
-    written = writer.write(planned[0], {KEEP: Destination(str(tmp_path / "out"))})
+    known = list(planned.sha256)
+    planned = replace(
+        planned, sha256=[known[0], None, None, None, known[4]]
+    )  # they could not be read at the scan either
+    written = writer.write(planned, {KEEP: Destination(str(tmp_path / "out"))})
     assert written.problems == {
         1: "it is not there any more, or a link leads to nothing",
         2: "not a regular file",
@@ -306,6 +416,11 @@ def test_what_cannot_be_read_is_told_and_costs_nothing_else(tmp_path, how):
     assert written.places == {0: "1.png", 4: "5.png"}
     assert written.n_files == 2
     assert names(tmp_path / "out") == {"1.png", "5.png"}
+    for row in (1, 2, 3):
+        digests = [known[i] if i in (0, row, 4) else None for i in range(5)]
+        with pytest.raises(SourceError, match=rf"`{row + 1}.png` has changed .* or cannot be read any more") as caught:
+            writer.write(replace(planned, sha256=digests), {KEEP: Destination(str(tmp_path / "out"))})
+        assert (caught.value.expected, caught.value.found) == (f"sha256 {known[row]}", written.problems[row])
 
 
 @pytest.mark.parametrize(
@@ -396,6 +511,20 @@ def test_what_an_export_keeps_for_itself_is_not_overwritten(tmp_path):
     assert problems(written) == ["`manifest.parquet`: an export has a file of its own of that name"]
 
 
+@pytest.mark.parametrize("taken", ["manifest.parquet", ".lock", ".clipsieve-export.json"])
+def test_a_folder_called_as_a_file_of_an_export_costs_itself(tmp_path, taken, remote):
+    files = [f"{taken}/1.png", f"{taken}/b/part", "2.png", "a/manifest.parquet/3.png"]
+    source = fill(tmp_path / "source", named(*files))
+    (tmp_path / "source" / taken / "empty").mkdir()
+    for place in (Destination(str(tmp_path / "out")), Destination(remote)):
+        written = export(source, {}, {KEEP: place})
+        assert set(place.sizes()) == {"2.png", "a/manifest.parquet/3.png"}
+        place.write_bytes(taken, b"ours")
+        assert all("an export has a file of its own of that name" in words for words in problems(written)[1:])
+        assert len(problems(written)) == 3
+    assert not (tmp_path / "out" / taken).is_dir()
+
+
 def test_files_of_any_size_come_whole(tmp_path):
     sizes = {"0.png": 0, "1.png": 1, "2.png": (1 << 20) - 1, "3.png": 1 << 20, "4.png": (1 << 21) + 1}
     rng = np.random.default_rng(7)
@@ -452,7 +581,10 @@ def test_behind_a_url_a_changed_a_missing_and_a_new_image_are_noticed(tmp_path, 
     planned = units(source, {}, 9)
     source.storage.filesystem.rm_file(source.path("2.png"))
     writer, places = FolderWriter(source), {KEEP: Destination(str(tmp_path / "out"))}
-    written = writer.write(planned[0], places)
+    with pytest.raises(SourceError, match=r"`2.png` has changed .* or cannot be read any more"):
+        writer.write(planned[0], places)
+    known = planned[0].sha256
+    written = writer.write(replace(planned[0], sha256=[known[0], None, known[2]]), places)
     assert (written.places, list(written.problems)) == ({0: "1.png", 2: "3.png"}, [1])
     assert "not there when it was read" in written.problems[1]
     far.write_bytes("new.jpg", b"x")

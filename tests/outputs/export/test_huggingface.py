@@ -273,3 +273,14 @@ def test_what_was_exported_is_a_source_again(tmp_path):
     again = HuggingFaceSource(str(tmp_path / "kept"))
     refs = [ref for shard in again.plan(3).shards for ref in again.read(shard)]
     assert [ref.content for ref in refs] == [png(index) for index in (0, 2, 4, 5)]
+
+
+def test_other_columns_with_images_are_told(tmp_path):
+    (words,) = HuggingFaceWriter(opened(dataset(), tmp_path / "source")).warnings()
+    assert words.startswith("other columns hold images or files too, which were not scanned: `thumbs`.")
+    plain = dataset().remove_columns("thumbs").with_format("numpy", columns=["label"])
+    assert HuggingFaceWriter(opened(plain, tmp_path / "plain")).warnings() == ()
+    raw = Dataset.from_dict({"image": [png(1)], "mask": [png(2)], "other": [b"numbers"]})
+    source = opened(DatasetDict(a=raw.remove_columns("mask"), b=raw), tmp_path / "raw")
+    (words,) = HuggingFaceWriter(source).warnings()
+    assert "not scanned: `mask`." in words

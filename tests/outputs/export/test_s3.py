@@ -122,6 +122,13 @@ def test_what_is_no_place(server):
         Destination(url("thing")).is_empty()
     with pytest.raises(ExportError, match=r"cannot write `s3://no-such-bucket/x/a`"):
         Destination("s3://no-such-bucket/x").write_bytes("a", b"x")
+    for name in ("no-such-bucket/x", ""):
+        with pytest.raises(ExportError, match=rf"cannot write `s3://{name}{'/' if name else ''}a`: ") as caught:
+            Destination(f"s3://{name}").write_bytes("a", b"x")
+        assert not any(word in str(caught.value) for word in ("listed", "read it", "was read"))
+    with pytest.raises(ExportError, match=r"cannot read `s3://`: ") as caught:
+        Destination("s3://").sizes()
+    assert "another place" in caught.value.hint
     server.put("marked/", b"")  # as consoles make folders
     assert Destination(url("marked")).is_empty()
 
@@ -192,6 +199,24 @@ def test_keys_that_a_disk_cannot_have_cost_themselves(server, tmp_path):
     said = problems(written)
     assert sum("leads out of the place" in words for words in said) == 3
     assert sum("cannot have a file of that name" in words for words in said) == 2
+
+
+def test_an_object_that_the_server_refuses_costs_itself(server, tmp_path):
+    names = ["a.png", "b\nc.png", "d.png", "e\nf.txt"]
+    source = fill(tmp_path / "source", names)
+    written = export(source, {KEEP: Destination(url("refused"))})
+    words = (
+        "the place takes other files, and not this one: there is no such place, such as a bucket, or it takes no file of that "
+        "name"
+    )
+    assert problems(written) == [words, f"`e\nf.txt`: {words}"]
+    assert set(objects(server, "refused")) == {"a.png", "d.png"}
+
+
+def test_a_server_that_takes_nothing_stops_the_export(server, tmp_path):
+    source = fill(tmp_path / "source", ["a.png"])
+    with pytest.raises(ExportError, match=r"cannot write `s3://no-such-bucket/x/a.png`: there is no such place"):
+        export(source, {KEEP: Destination("s3://no-such-bucket/x")})
 
 
 def test_an_object_that_vanishes_costs_itself(server, tmp_path):

@@ -5,6 +5,7 @@ import datetime
 import gzip
 import io
 import os
+import sys
 import tempfile
 import uuid
 
@@ -18,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipsieve.errors import SourceError
-from clipsieve.outputs.export import parquet_copy
+from clipsieve.outputs.export import parquet_copy, parquet_rows
 from clipsieve.outputs.export.base import Unit
 from clipsieve.outputs.export.destination import Destination
 from clipsieve.outputs.export.table import TableWriter
@@ -174,7 +175,7 @@ def unit_without_hashes(shard):
 
 
 def test_large_groups_are_streamed_in_pieces(tmp_path, monkeypatch):
-    monkeypatch.setattr(parquet_copy, "MAX_GROUP_BYTES", 20_000)
+    monkeypatch.setattr(parquet_rows, "MAX_GROUP_BYTES", 20_000)
     monkeypatch.setattr(parquet_copy, "_BATCH_BYTES", 20_000)
     rng = np.random.default_rng(0)
     images = [png(i) + rng.bytes(3000) for i in range(200)]
@@ -474,3 +475,170 @@ def test_behind_urls_as_on_this_machine(tmp_path):
     assert writer.write(unit, {KEEP: Destination("memory://export-tables-kept")}) == first
     found = pq.read_table(io.BytesIO(memory.cat("/export-tables-kept/data/a.parquet")))
     assert found.equals(plain_table().filter([code == KEEP for code in FATE]))
+
+
+SECRETS = [f"secret {i:03d} of the removed" for i in range(60)]
+IS_KEPT = np.random.default_rng(5).random(60) < 0.4
+
+
+def in_dictionaries() -> dict[str, pa.Array]:
+    """Return columns whose cells stand in dictionaries, at every depth."""
+    words, n = pa.array(SECRETS).dictionary_encode(), len(SECRETS)
+    is_null = pa.array(np.arange(n) % 7 == 3)
+    edges = pa.array(range(n + 1), pa.int32())
+    inner, map_of_words = pa.ListArray.from_arrays(edges, words), pa.map_(pa.string(), words.type)
+    return {
+        "bytes": pa.array([text.encode() for text in SECRETS]).dictionary_encode(),
+        "ordered": pa.DictionaryArray.from_arrays(
+            pa.array(range(n))[::-1].cast(pa.int8()), pa.array(SECRETS), ordered=True
+        ),
+        "list": pa.ListArray.from_arrays(edges, words, mask=is_null),
+        "large": pa.LargeListArray.from_arrays(edges.cast(pa.int64()), words),
+        "struct": pa.StructArray.from_arrays([words, pa.array(range(n))], ["word", "n"], mask=is_null),
+        "pairs": pa.FixedSizeListArray.from_arrays(pa.array([t for t in SECRETS for _ in "ab"]).dictionary_encode(), 2),
+        "map": pa.array([None if i % 7 == 3 else [("k", text)] for i, text in enumerate(SECRETS)], map_of_words),
+        "deep": pa.ListArray.from_arrays(edges, pa.StructArray.from_arrays([inner], ["x"])),
+    }
+
+
+@pytest.mark.parametrize("has_view", [False, True])
+def test_dictionaries_hold_no_value_of_a_row_that_was_removed(tmp_path, has_view):
+    columns = in_dictionaries()
+    if has_view:  # which pyarrow cannot choose rows of
+        columns["view"] = pa.array(SECRETS, pa.string_view())
+    (tmp_path / "in").mkdir()
+    paths = [f"https://example.org/{i}.png" for i in range(60)]
+    table = pa.table({"path": paths, **columns})
+    pq.write_table(table, tmp_path / "in" / "a.parquet", row_group_size=25, compression="none")
+    source = open_source(tmp_path / "in")
+    (shard,) = source.plan(100).shards
+    codes = np.where(IS_KEPT, KEEP, REMOVE).astype(np.uint8)
+    unit = Unit(shard.members[0], (shard,), paths, [None] * 60, codes)
+    TableWriter(source).write(unit, places(tmp_path / "out", KEEP))
+    rows = np.flatnonzero(IS_KEPT).tolist()
+    after, before = pq.read_table(kept(tmp_path, "a")), pq.read_table(tmp_path / "in" / "a.parquet")
+    assert after.schema.equals(before.schema, check_metadata=True)
+    for name in columns:
+        assert after.column(name).to_pylist() == [before.column(name)[row].as_py() for row in rows], name
+    pieces = [chunk.dictionary.to_pylist() for chunk in after.column("ordered").chunks]
+    assert pieces == [sorted(piece) for piece in pieces]
+    facts = pq.read_metadata(kept(tmp_path, "a"))
+    assert [facts.row_group(i).num_rows for i in range(3)] == [IS_KEPT[i : i + 25].sum() for i in (0, 25, 50)]
+    assert "RLE_DICTIONARY" in facts.row_group(0).column(1).encodings
+    # One column alone, so that what another one keeps does not hide what this one leaks.
+    for name in columns:
+        folder = tmp_path / name
+        folder.mkdir()
+        pq.write_table(table.select(["path", name]), folder / "a.parquet", row_group_size=25, compression="none")
+        source = open_source(folder)
+        (shard,) = source.plan(100).shards
+        TableWriter(source).write(unit, {KEEP: Destination(str(folder / "out"))})
+        raw = (folder / "out" / "data" / "a.parquet").read_bytes()
+        cells = str(pq.read_table(folder / "out" / "data" / "a.parquet").column(name).to_pylist())
+        assert "secret" in cells
+        assert [text for text in SECRETS if text.encode() in raw and text not in cells] == [], name
+
+
+def test_images_in_a_dictionary_leave_with_their_row(tmp_path):
+    (tmp_path / "in").mkdir()
+    images = [png(i) for i in range(N)]
+    table = pa.table({"image": pa.array(images).dictionary_encode(), "n": range(N)})
+    pq.write_table(table, tmp_path / "in" / "a.parquet", row_group_size=5, compression="none")
+    source, writer = opened(tmp_path / "in")
+    export(source, writer, tmp_path / "out", by_number, KEEP)
+    raw = kept(tmp_path, "a").read_bytes()
+    assert [image in raw for image in images] == [code == KEEP for code in FATE]
+
+
+@pytest.mark.parametrize("where", ["memory", "disk"])
+def test_tables_without_rows_are_part_of_the_data_set(tmp_path, where):
+    (tmp_path / "in").mkdir()
+    pq.write_table(plain_table(3), tmp_path / "in" / "a.parquet")
+    pq.write_table(plain_table(0), tmp_path / "in" / "b.parquet")
+    source, writer = opened(tmp_path / "in")
+    place = Destination("memory://no-rows" if where == "memory" else str(tmp_path / "out"))
+    for _ in range(2):
+        written = [writer.write(unit, {KEEP: place}) for unit in units(source, writer, lambda _: KEEP)]
+        written += writer.finish({KEEP: place})
+        assert sum(each.n_files for each in written) == 2
+    found = pq.read_table(io.BytesIO(place.read_bytes("data/b.parquet")))
+    assert found.schema.equals(plain_table(0).schema, check_metadata=True)
+    assert list(writer.finish({REMOVE: place})) == []
+
+
+def test_a_csv_without_rows_is_copied(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_text("path,n\n0.png,1\n")
+    (tmp_path / "in" / "b.csv").write_bytes(b"path,n\r\n\r\n")
+    source, writer = opened(tmp_path / "in")
+    export(source, writer, tmp_path / "out", lambda _: REMOVE)
+    list(writer.finish(places(tmp_path / "out")))
+    assert (tmp_path / "out" / "keep" / "data" / "b.csv").read_bytes() == b"path,n\r\n\r\n"
+
+
+@pytest.mark.parametrize("how", ["copy", "hardlink", "symlink"])
+@pytest.mark.parametrize("lost", ["gone", "folder"])
+def test_a_file_that_was_read_and_cannot_be_brought_is_an_error(tmp_path, how, lost):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_text("path\n0.png\n1.png\n")
+    for number in range(2):
+        (tmp_path / "in" / f"{number}.png").write_bytes(png(number))
+    source = open_source(tmp_path / "in" / "a.csv")
+    writer = TableWriter(source, how)
+    (unit,) = units(source, writer, lambda _: KEEP, 10)
+    (tmp_path / "in" / "1.png").unlink()
+    if lost == "folder":
+        (tmp_path / "in" / "1.png").mkdir()
+    with pytest.raises(SourceError, match=r"1\.png` has changed since it was scanned") as caught:
+        writer.write(unit, places(tmp_path / "out", KEEP))
+    assert caught.value.found == (
+        "is not a regular file" if lost == "folder" else "cannot be read: No such file or directory"
+    )
+    assert not (tmp_path / "out" / "keep" / "data" / "a.csv").exists()
+
+
+def test_a_file_that_is_copied_is_read_once(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_text("path\n0.png\n")
+    (tmp_path / "in" / "0.png").write_bytes(png(0))
+    n_read = []
+
+    def note(event, arguments):
+        if event == "open" and str(arguments[0]).endswith("in/0.png"):
+            n_read.append(arguments[0])
+
+    source = open_source(tmp_path / "in" / "a.csv")
+    (unit,) = units(source, TableWriter(source), lambda _: KEEP)
+    sys.addaudithook(note)
+    n_before = len(n_read)
+    TableWriter(source).write(unit, places(tmp_path / "out", KEEP))
+    assert len(n_read) - n_before == 1
+    assert (tmp_path / "out" / "keep" / "data" / "0.png").read_bytes() == png(0)
+
+
+def test_other_columns_with_images_are_told(tmp_path):
+    cell = {"bytes": png(1), "path": "1.png"}
+    table = pa.table({
+        "image": [cell] * 3,
+        "thumb": pa.array([None, None, {"bytes": None, "path": "x.png"}]),
+        "views": pa.array([[], [png(3)], None]),
+        "coded": pa.array([png(3), None, None]).dictionary_encode(),
+        "sight": pa.array([None, png(3), None], pa.binary_view()),
+        "mask": pa.array([b"\xff\xd8\xff\xe0"] * 3, pa.binary(4)),
+        "by name": pa.array([[("a", png(4))]] * 3, pa.map_(pa.string(), pa.binary())),
+        "hash": pa.array([uuid.UUID(int=i).bytes for i in range(3)], pa.uuid()),
+        "raw": [b"numbers"] * 3,
+        "text": ["\x89PNG"] * 3,
+        "box": [{"x": 1, "path": "a"}] * 3,
+    })  # fmt: skip
+    (tmp_path / "in").mkdir()
+    pq.write_table(table, tmp_path / "in" / "b.parquet")
+    (tmp_path / "in" / "a.parquet").write_bytes(b"PAR1 damaged PAR1")
+    writer = TableWriter(open_source(tmp_path / "in"))
+    (words,) = writer.warnings()
+    assert "`thumb`, `views`, `coded`, `sight`, `mask`, `by name`. They stay" in words
+    (tmp_path / "plain").mkdir()
+    pq.write_table(table.select(["image", "hash", "raw", "text", "box"]), tmp_path / "plain" / "a.parquet")
+    assert TableWriter(open_source(tmp_path / "plain")).warnings() == ()
+    (tmp_path / "plain" / "a.csv").write_text("path,n\na.png,1\n")
+    assert TableWriter(open_source(tmp_path / "plain" / "a.csv")).warnings() == ()

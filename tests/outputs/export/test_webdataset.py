@@ -116,9 +116,10 @@ def test_headers_contents_and_padding_are_those_of_the_source(tmp_path, form):
     with tarfile.open(fileobj=file, mode="w", format=form, errors="surrogateescape") as opened:
         for number, name in enumerate(names):
             member = tarfile.TarInfo(name)
-            member.size, member.mtime, member.mode = len(png(number)), 1_600_000_000.25 + number, 0o640
+            inside = png(number) if name.endswith("png") else b"words"
+            member.size, member.mtime, member.mode = len(inside), 1_600_000_000.25 + number, 0o640
             member.uname, member.gname, member.uid = "someone", "some group", 1234
-            opened.addfile(member, io.BytesIO(png(number)))
+            opened.addfile(member, io.BytesIO(inside))
     content = file.getvalue()
     source, writer = made(tmp_path, content)
     export(source, writer, tmp_path / "all", lambda _: KEEP, KEEP)
@@ -171,7 +172,7 @@ def test_two_images_of_one_key_make_one_group_and_others_do_not(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.tar.gz", "a.tgz", "a.tar"])
 def test_packed_tars_come_out_packed_and_twice_the_same(tmp_path, name):
-    members = [(f"{i}.{end}", png(i)) for i in range(6) for end in ("png", "txt")]
+    members = [(f"{i}.{end}", png(i) if end == "png" else b"words") for i in range(6) for end in ("png", "txt")]
     content = tar(members)
     source, writer = made(tmp_path, gzip.compress(content), name)
     for folder in ("one", "two"):
@@ -258,7 +259,8 @@ def test_folders_and_lonely_members_are_kept_and_headers_for_all_go_everywhere(t
 
 
 def test_of_a_cut_tar_what_is_whole_goes_its_way_and_the_rest_is_told(tmp_path):
-    content = tar([(f"{i}.{end}", png(i)) for i in range(5) for end in ("png", "txt")], tarfile.USTAR_FORMAT)
+    members = [(f"{i}.{end}", png(i) if end == "png" else b"words") for i in range(5) for end in ("png", "txt")]
+    content = tar(members, tarfile.USTAR_FORMAT)
     source, writer = made(tmp_path, content[: 6 * 1024 + 520])
     (written,) = export(source, writer, tmp_path / "out", lambda name: REMOVE if "/1.png" in name else KEEP)
     raw = raw_members(content)
@@ -387,3 +389,96 @@ def test_memory_does_not_grow_with_the_tar(tmp_path):
     with tarfile.open(tmp_path / "out" / "keep" / "a.tar") as opened:
         found = hashlib.sha256(opened.extractfile("1.mp4").read()).hexdigest()
     assert found == hashlib.sha256(big).hexdigest()
+
+
+def told(written) -> list[str]:
+    return [words for each in written for words in each.problems.values()]
+
+
+def test_images_that_were_no_inputs_are_left_out_and_told(tmp_path):
+    heic = b"\0\0\0\x18ftypheic" + bytes(500)
+    members = [
+        ("001.jpg", encoded(1, "JPEG")),
+        ("001.bin", b"numbers"),
+        (".hidden/001.jpg", encoded(2, "JPEG")),
+        ("002.heic", heic),
+        ("003.bin", png(3)),
+        ("004.image", encoded(4, "WEBP")),
+        ("005", heic),
+        ("006.jxl", b"\xff\x0a" + bytes(50)),
+        ("007.bmp.part", encoded(7, "GIF")),
+        ("001.thumb", png(8)),
+        (".x.jpg", b""),
+        ("._001.jpg", b"\0\5\x16\7" + bytes(90)),
+        ("009.jpg", encoded(9, "JPEG")),
+        ("notes.txt", b"words"),
+    ]
+    source, writer = made(tmp_path, tar(members))
+    written = export(source, writer, tmp_path / "out", removing("009"), KEEP, REMOVE)
+    written += writer.finish(places(tmp_path / "out", KEEP, REMOVE))
+    found = [name for name, _ in raw_members((tmp_path / "out" / "keep" / "a.tar").read_bytes())]
+    assert found == ["001.jpg", "001.bin", ".x.jpg", "._001.jpg", "notes.txt"]
+    (words,) = told(written)
+    assert words == (
+        "`a.tar`: images that were not scanned are left out: `.hidden/001.jpg`, `002.heic`, `003.bin`, `004.image`, `005` "
+        "and 3 more"
+    )
+
+
+def test_sparse_files_and_links_do_not_carry_images_past_the_scan(tmp_path):
+    sparse = tarfile.TarInfo("5.jpg")
+    sparse.type, sparse.size = tarfile.GNUTYPE_SPARSE, len(png(5))
+    header = bytearray(sparse.tobuf(tarfile.GNU_FORMAT))
+    header[386:398], header[398:410] = b"%011o\0" % 0, b"%011o\0" % len(png(5))
+    header[483:495] = b"%011o\0" % len(png(5))
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    content = special(
+        ("1.png", png(1), REG, ""),
+        (".hidden.png", png(2), REG, ""),
+        ("3.png", None, LNK, ".hidden.png"),
+        ("notes.txt", None, LNK, "1.png"),
+        ("odd", png(4), b"Z", ""),
+        ("6.png", png(6), REG, ""),
+    )
+    end = content.rstrip(b"\0")
+    whole = end + bytes(-len(end) % 512) + bytes(header) + png(5) + bytes(-len(png(5)) % 512)
+    source, writer = made(tmp_path, closed(whole))
+    written = export(source, writer, tmp_path / "out", removing("/1.png"), KEEP)
+    written += writer.finish(places(tmp_path / "out", KEEP))
+    with tarfile.open(tmp_path / "out" / "keep" / "a.tar") as opened:
+        found = {member.name: (member.type, opened.extractfile(member).read()) for member in opened}
+    # A link to what is left out is an input, and becomes the file.
+    assert found == {"3.png": (REG, png(2)), "6.png": (REG, png(6))}
+    (words,) = told(written)
+    assert words.endswith("are left out: `.hidden.png`, `notes.txt`, `odd`, `5.jpg`")
+
+
+def test_tars_without_images_are_part_of_the_data_set(tmp_path):
+    labels = tar([("a/labels.json", b"{}"), ("a/numbers.bin", b"12")])
+    made(tmp_path, labels, "b.tar")
+    made(tmp_path, tar([("a.heic", b"x"), ("b.txt", b"words")]), "c.tar")
+    source, writer = made(tmp_path, tar([("1.png", png(1)), ("2.png", png(2))]))
+    where = places(tmp_path / "out")
+    written = export(source, writer, tmp_path / "out", removing("/1.png")) + list(writer.finish(where))
+    kept = {path.name: path.read_bytes() for path in (tmp_path / "out" / "keep").iterdir()}
+    assert kept["b.tar"] == labels
+    assert {name: [each for each, _ in raw_members(content)] for name, content in kept.items()} == {
+        "a.tar": ["2.png"],
+        "b.tar": ["a/labels.json", "a/numbers.bin"],
+        "c.tar": ["b.txt"],
+    }
+    assert [path.name for path in (tmp_path / "out" / "remove").iterdir()] == ["a.tar"]
+    assert told(written) == ["`c.tar`: images that were not scanned are left out: `a.heic`"]
+    assert sum(each.n_files for each in written) == 4
+
+
+@pytest.mark.parametrize(
+    ("image", "text"), [("./030.png", "030.txt"), ("030.png", "./030.txt"), ("././x/1.png", "x/1.txt")]
+)
+def test_a_path_is_the_same_with_a_dot_before_it(tmp_path, image, text):
+    source, writer = made(tmp_path, tar([(image, png(1)), (text, b"secret words"), ("031.png", png(2))]))
+    (shard,) = source.plan(10).shards
+    assert [ref.caption for ref in source.read(shard)] == ["secret words", None]
+    export(source, writer, tmp_path / "out", lambda name: KEEP if "031" in name else REMOVE, KEEP)
+    assert [name for name, _ in raw_members((tmp_path / "out" / "keep" / "a.tar").read_bytes())] == ["031.png"]

@@ -1,7 +1,9 @@
 """From a run to the records of its report: every number against a plain count of the rows."""
 
+import csv
 import hashlib
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +14,13 @@ from scipy.stats import binomtest, fisher_exact
 from clipsieve.engines.prevalence import estimate_prevalence
 from clipsieve.engines.prevalence_plan import plan_prevalence, write_plan
 from clipsieve.engines.verdict_files import ImageVerdict, ImageVerdicts, read_image_verdicts
-from clipsieve.errors import RunNotFoundError, UsageError
+from clipsieve.errors import RunConflictError, RunNotFoundError, UsageError
 from clipsieve.outputs.report.build import build_report
+from clipsieve.outputs.report.files import write_report_files
 from clipsieve.outputs.report.flagged import flagged_rows
 from clipsieve.store import Run
 from report_records import FIGURES, HOSTILE
-from scored_runs import write_scored_run
+from scored_runs import write_scored_run, write_scores
 
 MADE = "2026-11-25T12:00:00+00:00"
 N = 1200
@@ -156,17 +159,22 @@ def test_verdicts_are_counted_where_the_images_are(run):
     said = verdicts().by_image
     unflagged = [i for i in SCORED if VALUES[i] < 0.5 and i % 20 == 0]
     assert values(found) | {
-        "n_verdicts": len(said),
-        "n_verdicts_unwanted": sum(word.unwanted is True for word in said.values()),
+        "n_verdicts": len(said) - 1,
+        "n_verdicts_unwanted": sum(word.unwanted is True for word in said.values()) - 1,
         "n_verdicts_unsure": 1,
         "n_flagged_reviewed": 4,
+        "n_flagged_unsure": 1,
+        "n_flagged_decided": 3,
         "n_flagged_unreviewed": len(FLAGGED) - 4,
         "n_flagged_confirmed": 2,
-        "share_confirmed": 0.5,
+        "share_confirmed": 2 / 3,
+        "precision": None,
         "n_unflagged_reviewed": len(unflagged),
         "n_unflagged_unwanted": sum(i % 7 == 0 for i in unflagged),
+        "n_unscored_reviewed": 1,
+        "n_unscored_unwanted": 1,
     } == values(found)
-    exact = binomtest(2, 4).proportion_ci(0.95, "exact")
+    exact = binomtest(2, 3).proportion_ci(0.95, "exact")
     confirmed = found.figure("share_confirmed")
     assert (confirmed.low, confirmed.high) == pytest.approx((exact.low, exact.high))
     assert "Clopper and Pearson" in confirmed.method
@@ -208,19 +216,146 @@ def test_a_sample_for_another_threshold_says_nothing_of_recall(run, tmp_path):
 
 
 def test_a_sample_that_cannot_be_used_is_a_limit_and_no_error(run, tmp_path):
-    said = judged_sample(run, tmp_path / "sample.csv", ("unwanted", "unsure"))
+    said = judged_sample(run, tmp_path / "sample.csv", (",yes,", ",maybe,"))
     found = build_report(run, made=MADE, verdicts=said)
     assert found.figure("prevalence").value is None
-    assert any(s.startswith("How many images are unwanted in all was not estimated: ") for s in found.limits)
+    sentence = next(s for s in found.limits if s.startswith("How many images are unwanted in all was not estimated: "))
+    assert "`sample.csv`, line " in sentence
+    assert str(tmp_path) not in " ".join(found.limits)
+    assert found.figure("share_confirmed").value is not None
+    assert found.figure("share_confirmed").low is None  # its images were drawn by strata, whether it can be used or not
+    assert any("do not speak for the others" in sentence for sentence in found.limits)
 
 
-def test_a_sample_that_was_asked_for_must_be_one(run, tmp_path):
-    judged_sample(run, tmp_path / "sample.csv")
-    found = build_report(run, made=MADE, verdicts_path=tmp_path / "sample.csv")
-    assert found.figure("recall").value is not None
-    assert found.figure("n_verdicts").value == 0
-    with pytest.raises(UsageError, match="there is no file"):
-        build_report(run, made=MADE, verdicts_path=tmp_path / "missing.csv")
+def test_unsure_is_a_word_of_a_sample_too(run, tmp_path):
+    path = tmp_path / "sample.csv"
+    judged_sample(run, path, ("04.png,file:///photos/", "04.png,file:///photos/"))
+    head, *lines = path.read_text().splitlines()
+    words = ("keep", "remove")
+    path.write_text("\n".join([head, *(line.rpartition(",")[0] + "," + words[i % 2] for i, line in enumerate(lines))]))
+    first = path.read_text().replace("keep", "unsure", 1)
+    path.write_text(first)
+    found = build_report(run, made=MADE, verdicts=read_image_verdicts(path))
+    assert found.figure("prevalence").value is not None
+    assert any("unsure of 1 of " in sentence and "of the sample" in sentence for sentence in found.limits)
+
+
+@pytest.mark.slow
+def test_a_sample_gives_the_share_of_the_flagged_by_strata_and_not_of_those_that_were_drawn(tmp_path):
+    drawn = np.random.default_rng(5).beta(0.6, 1.4, 4000).astype(np.float32).tolist()
+    run = write_scored_run(tmp_path / "run", drawn, threshold=0.3)
+    write_plan(plan_prevalence(run, width=0.2), tmp_path / "s.csv")
+    with (tmp_path / "s.csv").open(newline="") as file:
+        head, *lines = csv.reader(file)
+    strata, hits = {}, {}
+    for line in lines:  # the more probable, the more often unwanted
+        line[5] = "unwanted" if drawn[int(line[0][:4])] >= 0.45 else "wanted"
+        if line[4] == "yes":
+            strata[line[2]] = int(line[3])
+            hits.setdefault(line[2], []).append(line[5] == "unwanted")
+    with (tmp_path / "s.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([head, *lines])
+    found = build_report(run, made=MADE, verdicts=read_image_verdicts(tmp_path / "s.csv"))
+    raw = np.concatenate(list(hits.values())).mean()
+    expected = sum(size * np.mean(hits[name]) for name, size in strata.items()) / sum(strata.values())
+    assert sum(strata.values()) == sum(value >= np.float32(0.3) for value in drawn)
+    assert abs(raw - expected) > 0.01
+    precision, confirmed = found.figure("precision"), found.figure("share_confirmed")
+    assert precision.value == pytest.approx(expected)
+    assert precision.low < expected < precision.high
+    assert (confirmed.value, confirmed.low, confirmed.method) == (pytest.approx(raw), None, None)
+    assert not any("speak for the others" in sentence for sentence in found.limits)
+
+
+def judge_all(words, *, unsure=()):
+    by_image = {f"{i:04d}.png": ImageVerdict(None if i in unsure else word, (), 1) for i, word in words.items()}
+    return ImageVerdicts(Path("v.csv"), "9" * 64, by_image)
+
+
+def test_where_people_decided_on_every_scored_image_the_share_is_exact(run):
+    words = {i: VALUES[i] >= 0.6 or i % 50 == 0 for i in SCORED}
+    found = build_report(run, made=MADE, verdicts=judge_all(words))
+    n, n_hits = sum(words.values()), sum(words[i] for i in FLAGGED)
+    expected = {"prevalence": n / len(SCORED), "recall": n_hits / n, "precision": n_hits / len(FLAGGED)}
+    for figure_id, value in expected.items():
+        figure = found.figure(figure_id)
+        assert (figure.value, figure.low, figure.high, figure.confidence) == (value, None, None, None)
+        assert "every one" in figure.words
+    assert found.figure("share_confirmed").low is None
+    text = " ".join(found.limits)
+    for words_ in ("was not estimated", "random sample", "drawn at random", "obody has looked"):
+        assert words_ not in text
+
+
+def test_where_people_were_unsure_of_some_the_two_ends_are_said(run):
+    words = dict.fromkeys(SCORED, False) | dict.fromkeys(SCORED[:300], True)
+    found = build_report(run, made=MADE, verdicts=judge_all(words | {101: True}, unsure=SCORED[:3]))
+    assert found.figure("prevalence").value is None
+    n = len(SCORED)
+    low, high = f"{100 * 297 / n:.6g} %", f"{100 * 300 / n:.6g} %"
+    assert any(f"people were unsure of some: from {low} to {high} of them are unwanted" in s for s in found.limits)
+    assert any("1 image with a verdict has no probability" in sentence for sentence in found.limits)
+    assert found.figure("n_verdicts").value == n
+
+
+def test_images_that_the_classifier_was_tuned_on_are_counted(run):
+    facts = run.score_facts("test")
+    here = [hashlib.sha256(str(i).encode()).hexdigest()[:16] for i in (3, 4, 5)]
+    for provenance, expected in (
+        ({"tuned_on": [*here, "0" * 16]}, {"tuned on 3 images of this run"}),
+        ({"begins_with": {}, "tuned_on": here[:1]}, {"tuned on 1 image of this run", "is not known: some of this run"}),
+        ({}, set()),
+    ):
+        run.write_score_facts("test", facts | {"provenance": provenance})
+        try:
+            text = " ".join(build_report(run, made=MADE).limits)
+        finally:
+            run.write_score_facts("test", facts)
+        told = {"tuned on 3 images of this run", "tuned on 1 image of this run", "is not known: some of this run"}
+        assert {words for words in told if words in text} == expected
+
+
+def test_names_that_are_no_utf8_are_spelled_out(run, tmp_path):
+    said = replace(verdicts(), path=Path("v\udcff.csv"))
+    found = build_report(run, made=MADE, verdicts=said, title="bad\udcff")
+    assert found.title == r"bad\xff"
+    assert found.method["verdicts"]["file"] == r"v\xff.csv"
+    assert any(r"bad\xff" in command for command in found.method["commands"])
+    write_report_files(found, [], tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))["title"] == r"bad\xff"
+
+
+@pytest.mark.parametrize(
+    ("location", "kind", "name"),
+    [
+        ("/data/odd [2023]", "folder", "odd [2023]"),
+        ("/data/what?/imgs", "folder", "imgs"),
+        ("s3://b/laion/{000..099}.tar", "webdataset", "laion"),
+        ("https://example.org/a/t.csv?key=1/2", "table", "t.csv"),
+    ],
+)
+def test_the_title_is_the_last_name_of_the_place(run, location, kind, name):
+    moved = Run(run.path, replace(run.manifest, source_location=location, source_kind=kind))
+    assert build_report(moved, made=MADE).title == name
+
+
+def test_a_run_that_is_scored_anew_meanwhile_gives_no_list(tmp_path):
+    run = write_scored_run(tmp_path / "run", [0.9, 0.1, 0.6], threshold=0.5)
+    digest = build_report(run, made=MADE).method["run"]["scores_sha256"]
+    assert len(list(flagged_rows(run, scores_sha256=digest))) == 2
+    run.write_score_facts("test", run.score_facts("test") | {"threshold": 0.7})
+    with pytest.raises(RunConflictError, match="made anew"):
+        list(flagged_rows(run, scores_sha256=digest))
+    run.write_score_facts("test", run.score_facts("test") | {"threshold": 0.5})
+    write_scores(run, 0, run.read_part(run.image_part(0)), [0.9, 0.2, 0.6])
+    with pytest.raises(RunConflictError):
+        list(flagged_rows(run, scores_sha256=digest))
+
+
+def test_the_guide_lists_every_figure():
+    guide = (Path(__file__).parents[3] / "docs" / "guides" / "report.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `([a-z_]+)` \|", guide, re.MULTILINE)
+    assert listed == [figure.id for figure in FIGURES]
 
 
 def test_limits_say_what_was_not_looked_at(run, report):

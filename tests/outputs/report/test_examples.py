@@ -1,6 +1,6 @@
 import io
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +12,7 @@ from clipsieve.engines import ScanOptions, scan
 from clipsieve.errors import UsageError
 from clipsieve.images import BlockList
 from clipsieve.outputs.report.examples import choose_examples
+from clipsieve.outputs.report.flagged import FlaggedImage
 from clipsieve.outputs.report.records import Example
 from clipsieve.outputs.report.thumbnails import add_thumbnails
 from clipsieve.sources import open_source
@@ -22,24 +23,27 @@ from tiny_encoder import TinyEncoder
 pytestmark = pytest.mark.slow  # so that the default tests take less than a minute
 
 
-@dataclass(frozen=True)
-class Row:
-    index: int
-    image_id: str
-    probability: float
-    concept: str | None
-    uri: str = "file:///x"
-    label: str | None = "label"
-    caption: str | None = None
-    margin: float | None = 0.2
-    verdict: str | None = None
+def row(index: int, image_id: str, probability: float, concept: str | None) -> FlaggedImage:
+    return FlaggedImage(
+        index,
+        image_id,
+        "file:///x",
+        "label",
+        None,
+        probability,
+        "bad",
+        1,
+        concept,
+        None if concept is None else 0.2,
+        None,
+    )
 
 
-def rows(n: int, seed: int = 0) -> list[Row]:
+def rows(n: int, seed: int = 0) -> list[FlaggedImage]:
     rng = np.random.default_rng(seed)
     concepts = ("a", "b", "c", None)
     values = rng.integers(0, 20, n) / 20  # many ties
-    return [Row(i, f"{i}.png", float(values[i]), concepts[rng.choice(4, p=[0.5, 0.3, 0.15, 0.05])]) for i in range(n)]
+    return [row(i, f"{i}.png", float(values[i]), concepts[rng.choice(4, p=[0.5, 0.3, 0.15, 0.05])]) for i in range(n)]
 
 
 @pytest.mark.parametrize("order", ["forwards", "backwards", "shuffled"])
@@ -60,7 +64,7 @@ def test_they_are_the_most_probable_of_each_concept_in_whatever_order_rows_come(
 def test_where_there_is_no_room_for_all_each_concept_keeps_its_first_ones():
     found = choose_examples(rows(2000), per_concept=6, most=10)
     assert [sum(each.concept == c for each in found) for c in ("a", "b", "c", None)] == [3, 3, 2, 2]
-    many = [Row(i, str(i), 0.5, f"concept {i:04d}") for i in range(500)]
+    many = [row(i, str(i), 0.5, f"concept {i:04d}") for i in range(500)]
     assert len(choose_examples(many)) == 60
     assert choose_examples(many, most=0) == () == choose_examples([])
 
@@ -116,7 +120,7 @@ def scanned(source_path, run_path, **options) -> Run:
 def examples(run: Run) -> tuple[Example, ...]:
     """Return an example for each image of a run, the last one first."""
     ids = [name for table in run.iter_images(["image_id"]) for name in table.column("image_id").to_pylist()]
-    return choose_examples((Row(i, name, i / 10, "c") for i, name in enumerate(ids)), per_concept=99)
+    return choose_examples((row(i, name, i / 10, "c") for i, name in enumerate(ids)), per_concept=99)
 
 
 @pytest.fixture(scope="module")
@@ -178,10 +182,22 @@ def test_a_file_that_has_changed_since_is_not_shown_whatever_its_time_says(tmp_p
     found, problem = add_thumbnails(run, examples(run))
     assert [example.image_id for example in found if example.thumbnail is None] == ["c/4.png"]
     assert "1 of 7" in problem
-    path.write_bytes(drawn(4, size=(61, 30)))  # now its part tells: the part has 3 images
+    path.write_bytes(drawn(4, size=(61, 30)))  # now its part tells, too: the two others in it are what they were
     found, problem = add_thumbnails(run, examples(run))
-    assert {each.image_id for each in found if each.thumbnail is None} == {f"c/{i}.png" for i in (3, 4, 5)}
-    assert "have changed since the scan" in problem
+    assert [each.image_id for each in found if each.thumbnail is None] == ["c/4.png"]
+    assert problem == "1 of 7 examples has no thumbnail: their files have changed since the scan, or cannot be read"
+
+
+def test_files_that_came_before_the_others_do_not_matter(tmp_path):
+    photos = write_folder(tmp_path / "photos")
+    run = scanned(photos, tmp_path / "run")
+    for name in ("a.png", "b.png"):
+        (photos / name).write_bytes(drawn(9))
+    (photos / "c" / "2.png").unlink()
+    found, problem = add_thumbnails(run, examples(run))
+    assert [each.image_id for each in found if each.thumbnail is None] == ["c/2.png"]
+    assert is_number(found[0], 6)
+    assert problem.startswith("1 of 7 examples has")
 
 
 def test_without_the_source_there_are_no_thumbnails_and_a_reason(folder_run, tmp_path):
@@ -190,7 +206,8 @@ def test_without_the_source_there_are_no_thumbnails_and_a_reason(folder_run, tmp
     found, problem = add_thumbnails(Run(folder_run.path, moved), given)
     assert found == given
     assert "source cannot be opened any more" in problem
-    assert str(tmp_path / "gone") in problem
+    assert problem.startswith("no example has a thumbnail: ")
+    assert ("gone" in problem, str(tmp_path) in problem) == (True, False)
     adopted = Run(folder_run.path, replace(folder_run.manifest, source_kind="embeddings"))
     found, problem = add_thumbnails(adopted, given)
     assert (found, "no images to show" in problem) == (given, True)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from clipsieve.errors import ExportError, UsageError
+from clipsieve.errors import ExportError, RunConflictError, UsageError
 from clipsieve.outputs.report.as_json import report_to_json
 from clipsieve.outputs.report.build import build_report
 from clipsieve.outputs.report.files import FLAGGED_COLUMNS, REPORT_FILES, write_report_files
@@ -196,3 +196,88 @@ def test_files_of_others_are_not_replaced(tmp_path):
     (tmp_path / "report.json").write_text("[]")
     with pytest.raises(ExportError, match="no report's"):
         write_report_files(sample_report(), images(), tmp_path)
+
+
+def test_a_folder_with_anything_but_a_report_is_left_alone(tmp_path):
+    (tmp_path / "n01440764.JPEG").write_bytes(b"mine")
+    with pytest.raises(ExportError, match="no report's") as refusal:
+        write_report_files(sample_report(), images(), tmp_path)
+    assert "`n01440764.JPEG`" in str(refusal.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["n01440764.JPEG"]
+    write_report_files(sample_report(), images(), tmp_path, ours=["n01440764.JPEG"])
+    (tmp_path / ".gitignore").touch()
+    write_report_files(sample_report(), images(), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {*REPORT_FILES, "n01440764.JPEG", ".gitignore"}
+
+
+def fill_in(folder, change):
+    found = [change(i, row) for i, row in enumerate(rows_of(folder / "flagged.csv"))]
+    with (folder / "flagged.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, found[0])
+        writer.writeheader()
+        writer.writerows(found)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda i, row: row | {"verdict": "remove" if i == 0 else row["verdict"]}, "1 verdicts"),
+        (lambda i, row: row | {"verdict": "unsure" if i == 0 else row["verdict"]}, "1 verdicts"),
+        (lambda i, row: row | {"verdict": "keep" if i == 1 else row["verdict"]}, "1 verdicts"),
+        (lambda _, row: row | {"annotator": "Ann", "notes": ""}, "columns: `annotator`, `notes`"),
+    ],
+)
+def test_what_people_wrote_into_the_list_is_not_taken_away(tmp_path, change, words):
+    write_report_files(sample_report(title="first"), images(), tmp_path)
+    fill_in(tmp_path, change)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ExportError, match="somebody has written into") as refusal:
+        write_report_files(sample_report(title="second"), images(), tmp_path)
+    assert words in refusal.value.found
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_verdicts_that_the_new_list_has_too_and_those_of_an_earlier_report_are_no_loss(tmp_path):
+    write_report_files(sample_report(), images(), tmp_path)
+    fill_in(tmp_path, lambda i, row: row | {"verdict": "remove" if i == 0 else row["verdict"]})
+    given = [replace(image, verdict="unwanted") if i == 0 else image for i, image in enumerate(images())]
+    write_report_files(sample_report(), given, tmp_path)
+    write_report_files(sample_report(), [replace(image, verdict=None) for image in given], tmp_path)
+    assert {row["verdict"] for row in rows_of(tmp_path / "flagged.csv")} == {""}
+
+
+def test_a_cell_longer_than_the_reader_takes_is_no_obstacle(tmp_path):
+    long = [replace(next(images()), caption="x" * 200_000)]
+    for _ in range(2):
+        write_report_files(sample_report(), long, tmp_path)
+    assert pq.read_table(tmp_path / "flagged.parquet").num_rows == 1
+
+
+def test_two_reports_to_one_place_do_not_mix(tmp_path):
+    def slow():
+        yield from images()
+        with pytest.raises(RunConflictError, match="another process is writing"):
+            write_report_files(sample_report(title="second"), images(), tmp_path)
+
+    write_report_files(sample_report(title="first"), slow(), tmp_path)
+    assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["title"] == "first"
+    assert {path.name for path in tmp_path.iterdir()} == set(REPORT_FILES)
+
+
+def test_names_that_are_no_utf8_do_not_end_it(tmp_path):
+    write_report_files(sample_report(title="bad\udcff"), [], tmp_path)
+    assert r'"bad\udcff"' in (tmp_path / "report.json").read_text(encoding="utf-8")
+
+
+def test_further_texts_are_written_with_the_tables_or_not_at_all(tmp_path):
+    page, folder = tmp_path / "r.html", tmp_path / "r"
+
+    def broken():
+        yield from images()
+        raise UsageError("the run changed")
+
+    with pytest.raises(UsageError):
+        write_report_files(sample_report(), broken(), folder, texts={page: "page"})
+    assert list(tmp_path.iterdir()) == []
+    write_report_files(sample_report(), images(), folder, texts={page: "page"})
+    assert page.read_text() == "page"

@@ -1,7 +1,15 @@
 import pytest
 from markupsafe import escape
 
-from clipsieve.outputs.report.legible import as_compact, as_name, as_percent, as_q_value, as_range, as_text
+from clipsieve.outputs.report.legible import (
+    as_compact,
+    as_name,
+    as_percent,
+    as_q_value,
+    as_range,
+    as_share,
+    as_text,
+)
 from report_records import HOSTILE
 
 
@@ -22,9 +30,26 @@ def test_a_name_is_one_isolated_piece_of_text_without_markup_of_its_own(text):
 
 def test_what_does_not_print_is_spelled_out_and_nothing_else_is():
     assert as_text("a\x00b\nc\x1b[31m\u202ed\u2028e\ud800f\ufffe") == r"a\x00b\nc\x1b[31m\u202ed\u2028e\ud800f\ufffe"
-    untouched = "é 日本語 שלום مرحبا ไม่ 👩\u200d🚀 e\u0301"
+    hidden = "a\u200bb\ufeffc\u00add\u2060e\U000e0041f\u3164g\u115fh\u034fi\u200dj\u200ck\ufe0fl \ufe0fm"
+    assert as_text(hidden) == hidden.encode("unicode_escape").decode()
+    assert as_text("🔪\ufe0f\ufe0e") == "🔪\ufe0f\\ufe0e"  # a second selector would only hide something
+    untouched = "é 日本語 שלום مرحبا ไม่ e\u0301 👩\u200d🚀 ❤\ufe0f\u200d🔥 1\ufe0f\u20e3 می\u200cشود क्\u200dष"
     assert as_text(untouched) == untouched
+    assert as_text("葛\U000e0100 \u0600\u0661") == "葛\U000e0100 \u0600\u0661"
     as_name("\ud800\udfff").encode("utf-8")  # what lone surrogates cannot
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"), [("  ", r"\x20\x20"), ("", "(empty)"), ("\u3000\u00a0", r"\u3000\xa0"), ("\u2800", r"\u2800")]
+)
+def test_a_name_without_ink_is_spelled_out(name, shown):
+    assert as_name(name) == f'<bdi class="name"><span class="esc">{shown}</span></bdi>'
+
+
+def test_a_number_is_not_rounded_to_one():
+    values = (0.5, 0.1234567, 0.9999999, 0.99999999999999989, 1.0, 0.0, 1e-7, 1234567.0)
+    shown = ["0.5", "0.123457", "0.9999999", "0.9999999999999999", "1", "0", "0.0000001", "1.23457e+06"]
+    assert [as_share(value) for value in values] == shown
 
 
 def test_marks_on_marks_do_not_climb_out_of_the_line():

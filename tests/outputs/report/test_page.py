@@ -8,6 +8,7 @@ import pytest
 
 from clipsieve.outputs.report.page import render_page
 from clipsieve.outputs.report.records import ClassFlags, HistogramBin, Term, TermSection
+from datasheet_reports import with_figures
 from report_records import HOSTILE, METHOD, sample_report
 
 VOID = {"meta", "link", "img", "br", "input"}
@@ -113,7 +114,11 @@ def test_it_says_what_the_figures_say(page):
     assert "gave 990 of the 1,000 listed images a probability" in words
     assert "It flagged 99 (10.0 %), those at 0.5 or more; people have looked at 40 of these." in words
     assert "95 % interval: 8.3 % to 12.0 %" in words
-    assert "59 nobody has looked at" in words
+    assert "40 of 99 flagged images; 29 were judged unwanted nobody has looked at 59 of them" in words
+    assert "2 are on the block list that was given to the scan, and were never opened." in words
+    assert "2 on the block list, never opened" in words
+    assert "8 failed: the classifier has not seen them 0.80 %" in words
+    assert "judged 0 unwanted" in words
     assert "people have looked at 10 of these 891. No number here vouches" in words
     assert "891 not flagged 89.1 %" in words
     assert "30 of the 39 were nearest to a concept above, but by less than 0.1" in words
@@ -188,6 +193,62 @@ def test_each_thumbnail_has_a_button_of_its_own_and_what_has_none_says_so(page):
     assert len(page.with_class("thumbnail")) == len(page.with_class("reveal")) == n
     assert len(page.with_class("placeholder")) == len(sample_report().examples) - n
     assert all(button["aria-pressed"] == "false" for button in page.with_class("reveal"))
+
+
+def words_of(**changes) -> str:
+    return plain(Page(render_page(sample_report(terms=(), **changes))).words)
+
+
+def test_numbers_and_verbs_agree():
+    figures = with_figures(sample_report(), n_flagged_confirmed=1, n_blocked=1, n_flagged_unreviewed=100).figures
+    words = words_of(figures=figures)
+    assert "1 was judged unwanted nobody has looked at 100 of them" in words
+    assert "1 is on the block list" in words
+
+
+def test_thresholds_without_a_promise_say_whether_there_was_one_for_another_run():
+    of_another = {"classifier": {"provenance": {"operating_points": [{"kind": "recall"}]}}}
+    assert "Nothing for this run. They were chosen on rated images of another run; " in words_of(
+        promises=(), method=of_another
+    )
+    bare = words_of(promises=())
+    assert "Nothing for this run." in bare
+    assert "another run" not in bare
+    assert "had rated" not in bare
+
+
+def test_a_threshold_near_one_is_not_shown_as_one():
+    text = render_page(sample_report(threshold=0.9999999, terms=()))
+    assert "flagged from 0.9999999" in text
+    assert "those at 0.9999999 or more" in plain(Page(text).words)
+
+
+def test_thumbnails_are_spoken_of_only_where_there_are_some():
+    none = tuple(replace(each, thumbnail=None) for each in sample_report().examples)
+    found = Page(render_page(sample_report(examples=none, terms=())))
+    assert "None of these images has a thumbnail; the reason stands under" in plain(found.words)
+    assert "grey and blurred" not in found.words
+    assert not [each for _, each in found.elements if each.get("id") in ("show-all", "ask")]
+
+
+@pytest.mark.parametrize("label", ["  ", "", "\u3164", "\u2800", "\u200b", "\ufeff\u2060"])
+def test_a_class_without_ink_is_no_empty_row(label):
+    found = Page(render_page(sample_report(classes=(replace(sample_report().classes[0], label=label),), terms=())))
+    assert len(found.with_class("esc")) > len(Page(render_page(sample_report(classes=(), terms=()))).with_class("esc"))
+
+
+def test_shares_without_an_interval_say_why():
+    sample = sample_report()
+    assert "does not speak for the other flagged ones" in words_of()
+    shares = dict.fromkeys(("share_confirmed", "precision", "prevalence", "recall"), (0.5, None, None))
+    exact = words_of(figures=with_figures(sample, n_verdicts=990, n_flagged_unreviewed=0, **shares).figures)
+    assert exact.count("50.0 % exact: people decided on every one") == 4
+    assert "drawn at random" not in exact
+    unknown = dict.fromkeys(shares)
+    assert "it takes verdicts on images drawn at random" in words_of(figures=with_figures(sample, **unknown).figures)
+    all_seen = words_of(figures=with_figures(sample, n_verdicts=990, **unknown).figures)
+    assert "drawn at random" not in all_seen
+    assert "people were unsure of some" in all_seen
 
 
 def test_a_report_of_nothing_can_be_shown():

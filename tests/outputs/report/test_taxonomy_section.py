@@ -13,8 +13,7 @@ from clipsieve.engines import adopt_embeddings, load_classifier_for, score
 from clipsieve.engines.concepts import build_concepts
 from clipsieve.engines.verdict_files import ImageVerdict, ImageVerdicts
 from clipsieve.outputs.report.build import build_report
-from clipsieve.outputs.report.examples import FlaggedRow
-from clipsieve.outputs.report.flagged import flagged_rows
+from clipsieve.outputs.report.flagged import FlaggedImage, flagged_rows
 from clipsieve.store import Run, RunManifest, image_table
 from clipsieve.types import EmbeddedImage, FailedImage, Failure, FailureCode, FailureStep, FileFacts, ImageRef
 from model_folders import WIDTH, make_onnx_folder
@@ -76,7 +75,7 @@ def expected(run):
 
 def test_every_flagged_image_is_in_exactly_one_concept(run, expected):
     index, margin, nearest = expected
-    found = build_report(run, made=MADE, taxonomy=TAXONOMY).taxonomy
+    found = build_report(run, made=MADE, concepts=build_concepts(run, TAXONOMY)).taxonomy
     assert (found.name, found.source, found.sha256, found.min_margin, found.problem) == (
         "t",
         "nowhere",
@@ -93,9 +92,8 @@ def test_every_flagged_image_is_in_exactly_one_concept(run, expected):
     assert [concept.is_other for concept in found.concepts] == [False, False, True]
 
 
-def test_a_taxonomy_that_was_read_before_gives_the_same(run):
+def test_the_method_names_the_taxonomy(run):
     once = build_report(run, made=MADE, concepts=build_concepts(run, TAXONOMY))
-    assert once.taxonomy == build_report(run, made=MADE, taxonomy=TAXONOMY).taxonomy
     assert once.method["taxonomy"] == {"name": "t", "sha256": "5" * 64, "templates": ["{}"], "min_margin": 0.2}
 
 
@@ -103,7 +101,7 @@ def test_without_flagged_images_concepts_are_empty_and_have_no_median(run):
     facts = run.score_facts("test")
     run.write_score_facts("test", facts | {"threshold": 1.0})
     try:
-        found = build_report(run, made=MADE, taxonomy=TAXONOMY).taxonomy
+        found = build_report(run, made=MADE, concepts=build_concepts(run, TAXONOMY)).taxonomy
     finally:
         run.write_score_facts("test", facts)
     assert [(concept.n, concept.share, concept.median_margin) for concept in found.concepts] == [(0, 0.0, None)] * 3
@@ -111,7 +109,7 @@ def test_without_flagged_images_concepts_are_empty_and_have_no_median(run):
 
 def test_an_encoder_that_is_not_at_hand_is_a_problem_in_words(tmp_path):
     run = write_scored_run(tmp_path / "run", [0.9, 0.1], threshold=0.5)
-    found = build_report(run, made=MADE, taxonomy=builtin_taxonomy())
+    found = build_report(run, made=MADE, concepts=build_concepts(run, builtin_taxonomy()))
     assert found.taxonomy.concepts == ()
     assert "no model `tiny`" in found.taxonomy.problem
     assert any("What the flagged images show was not looked into" in sentence for sentence in found.limits)
@@ -132,7 +130,7 @@ def test_flagged_images_come_one_by_one_with_all_that_is_known(run, expected):
         assert (image.image_id, image.uri) == (f"{image.index:04d}.png", f"file:///photos/{image.index:04d}.png")
         assert (image.label, image.caption) == (HOSTILE[image.index % 8], HOSTILE[-1 - image.index % 8])
         assert (image.class_name, image.class_index) == ("bad", 1)
-    assert isinstance(found[0], FlaggedRow)
+    assert isinstance(found[0], FlaggedImage)
 
 
 def test_of_several_unwanted_classes_the_most_probable_one_is_named(tmp_path):
@@ -157,7 +155,7 @@ def test_embeddings_of_somebody_else_are_reported_with_what_is_missing(tmp_path)
     adopt_embeddings(tmp_path / "img.npy", tmp_path / "run", model="pictogram", part_size=25)
     run = Run.open(tmp_path / "run")
     score(run, load_classifier_for(run, "positive-negative").classifier, name="words")
-    found = build_report(run, made=MADE, taxonomy=builtin_taxonomy())
+    found = build_report(run, made=MADE, concepts=build_concepts(run, builtin_taxonomy()))
     assert (found.figure("n_failed").value, found.figure("n_scored").value) == (1, 59)
     assert found.figure("n_flagged").value == sum(concept.n for concept in found.taxonomy.concepts) > 0
     assert [image.index for image in flagged_rows(run)] == sorted({image.index for image in flagged_rows(run)} - {5})

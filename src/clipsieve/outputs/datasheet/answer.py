@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from clipsieve.outputs.datasheet import findings, methods
+from clipsieve.outputs.datasheet import findings, judgements, methods
 from clipsieve.outputs.datasheet.cited import Cited, Piece
 from clipsieve.outputs.datasheet.gaps import gaps, judgement
 from clipsieve.outputs.datasheet.rounding import ROUNDING_RULES
+from clipsieve.outputs.datasheet.short_answer import short_answer
 from clipsieve.outputs.report.records import Report
 
-__all__ = ["figure_list", "write_answer"]
+__all__ = ["TITLE", "figure_list", "write_answer"]
+
+TITLE = "# Datasheet: content that may offend in "
 
 QUESTION = (
     "> Does the dataset contain data that, if viewed directly, might be offensive, insulting, threatening, or might otherwise "
@@ -37,7 +40,7 @@ def write_answer(report: Report) -> str:
     """
     cited = Cited(report)
     sections = [
-        _lines(f"# Datasheet: content that may offend in {cited.title(report.title).text}", _opening(cited).text),
+        _lines(f"{TITLE}{cited.title(report.title).text}", _opening(cited).text),
         _composition(cited),
         _lines("## Collection process", methods.source(cited).text, _collection(cited).text),
         _preprocessing(cited),
@@ -89,17 +92,18 @@ def _unwanted_classes(cited: Cited) -> Piece:
     found = [cited.name(str(name)) for name, flag in zip(names, flags, strict=False) if flag is True]
     if not found:
         return cited.say("")
-    return cited.say(" (class {names})", names=cited.join(found, ", "))
+    classes = " (class {names})" if len(found) == 1 else " (classes {names})"
+    return cited.say(classes, names=cited.join(found, ", "))
 
 
 def _composition(cited: Cited) -> str:
     return _lines(
         "## Composition",
         QUESTION,
-        findings.short_answer(cited).text,
+        short_answer(cited).text,
         findings.flags(cited).text,
-        findings.verdicts(cited).text,
-        findings.estimate(cited).text,
+        judgements.verdicts(cited).text,
+        judgements.estimate(cited).text,
         findings.concept_words(cited).text,
         _bullets(findings.concept_lines(cited)),
         findings.class_words(cited).text,

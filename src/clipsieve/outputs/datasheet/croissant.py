@@ -9,11 +9,11 @@ from typing import Any
 
 from clipsieve.errors import UsageError
 from clipsieve.outputs.datasheet.names import last_part
-from clipsieve.outputs.datasheet.responsible import add_properties, responsible_properties
+from clipsieve.outputs.datasheet.responsible import add_properties, is_ours, responsible_properties
 from clipsieve.outputs.report.legible import as_text
 from clipsieve.outputs.report.records import Report
 
-__all__ = ["CROISSANT", "RAI", "ReportFile", "build_croissant"]
+__all__ = ["CROISSANT", "RAI", "ReportFile", "build_croissant", "is_description"]
 
 CROISSANT = "http://mlcommons.org/croissant/1.1"
 RAI = "http://mlcommons.org/croissant/RAI/1.0"
@@ -26,6 +26,10 @@ _OWN_TERMS = """
 """.split()  # noqa: SIM905 - a list would take a line for each
 _FORMATS = {".json": "application/json", ".csv": "text/csv", ".parquet": "application/vnd.apache.parquet"}
 _TABLE = "flagged.csv"
+_NAME = "Report on content that may offend in "
+_KEYS = frozenset(
+    "@context @type conformsTo name description datePublished url distribution recordSet".split()  # noqa: SIM905
+)
 _COLUMNS = {
     "index": ("sc:Integer", "position in the data set, from 0"),
     "image_id": ("sc:Text", "of the image, as in the run"),
@@ -101,7 +105,7 @@ def build_croissant(
         "@context": _context(),
         "@type": "sc:Dataset",
         "conformsTo": [CROISSANT, RAI],
-        "name": f"Report on content that may offend in {as_text(report.title, 80)}",
+        "name": f"{_NAME}{as_text(report.title, 80)}",
         "description": (
             "Probabilities that a classifier gave to images, with what people said of some of them, and the figures and limits "
             "that follow. It is about the images, and holds none of them."
@@ -111,6 +115,20 @@ def build_croissant(
         "recordSet": [] if table is None else [_record_set(table)],
     }
     return {key: value for key, value in described.items() if value != []} | properties
+
+
+def is_description(found: object, *, is_alone: bool) -> bool:
+    """Return whether JSON is what `build_croissant` gave, and if it `is_alone`, nothing that somebody has added."""
+    if not isinstance(found, Mapping):
+        return False
+    said = {
+        key: value if isinstance(value, list) else [value] for key, value in found.items() if key.startswith("rai:")
+    }
+    texts = [text for value in said.values() for text in value]
+    ours = [isinstance(text, str) and is_ours(text) for text in texts]
+    if not is_alone:
+        return any(ours)
+    return all(ours) and found.keys() - said <= _KEYS and str(found.get("name")).startswith(_NAME)
 
 
 def _context() -> dict[str, Any]:

@@ -9,16 +9,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from clipsieve.errors import ExportError
+from clipsieve.errors import ExportError, UsageError
 from clipsieve.outputs.datasheet.answer import write_answer
 from clipsieve.outputs.datasheet.card import insert_into_card, write_card_section
 from clipsieve.outputs.datasheet.croissant import ReportFile, build_croissant
+from clipsieve.outputs.datasheet.places import ANSWER, CARD, CROISSANT_FILE, check_replaceable
 from clipsieve.outputs.report.records import Report
 from clipsieve.outputs.text_files import write_text
 
-__all__ = ["ANSWER", "CARD", "CROISSANT_FILE", "describe_files", "write_datasheet_files"]
+__all__ = ["as_json_text", "build_texts", "describe_files", "write_datasheet_files"]
 
-ANSWER, CARD, CROISSANT_FILE = "datasheet.md", "dataset-card.md", "croissant.json"
 _DESCRIBED = ("report.json", "flagged.csv", "flagged.parquet")
 
 
@@ -48,18 +48,53 @@ def write_datasheet_files(
     Raises
     ------
     ExportError
-        If one cannot be written, or a file of the report cannot be read.
+        If one cannot be written, a file of the report cannot be read, or the folder holds files of these names that no
+        datasheet left there.
     UsageError
-        As for `insert_into_card` and `build_croissant`; then nothing is written.
+        As for `insert_into_card` and `build_croissant`, or if a text of `existing` is none in Unicode; then nothing is written.
     """
     folder = Path(folder)
-    croissant = build_croissant(report, files=describe_files(folder), existing=existing)
-    contents = {
+    check_replaceable(folder, has_card=card is not None, has_croissant=existing is not None)
+    texts = build_texts(report, card=card, existing=existing, files=describe_files(folder))
+    return [write_text(folder / name, text) for name, text in texts.items()]
+
+
+def build_texts(
+    report: Report,
+    *,
+    card: str | None = None,
+    existing: Mapping[str, Any] | None = None,
+    files: tuple[ReportFile, ...] = (),
+) -> dict[str, str]:
+    """Return what the files are to hold, by name; errors as for `write_datasheet_files`."""
+    section = write_card_section(report)
+    return {
         ANSWER: write_answer(report),
-        CARD: write_card_section(report) if card is None else insert_into_card(card, write_card_section(report)),
-        CROISSANT_FILE: json.dumps(croissant, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+        CARD: section if card is None else insert_into_card(card, section),
+        CROISSANT_FILE: as_json_text(build_croissant(report, files=files, existing=existing)),
     }
-    return [write_text(folder / name, text) for name, text in contents.items()]
+
+
+def as_json_text(description: Mapping[str, Any]) -> str:
+    """Return a description as the text of a JSON file.
+
+    Raises
+    ------
+    UsageError
+        If it holds a number that JSON has no digits for (RFC 8259, section 6), or half a character.
+    """
+    try:
+        text = json.dumps(description, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        text.encode()
+    except ValueError as error:  # a UnicodeEncodeError is one, too
+        raise UsageError(
+            "the description cannot be written as JSON",
+            expected="finite numbers, and texts in Unicode",
+            found="half of a surrogate pair" if isinstance(error, UnicodeError) else "`NaN` or an infinite number",
+            state="nothing was written",
+            hint="mend that in the Croissant file",
+        ) from None
+    return text
 
 
 def describe_files(folder: str | Path) -> tuple[ReportFile, ...]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from clipsieve.outputs.datasheet.cited import Cited, Piece, inflect
-from clipsieve.outputs.datasheet.findings import n_unflagged_unseen
+from clipsieve.outputs.datasheet.judgements import n_unflagged_unseen
 from clipsieve.outputs.datasheet.methods import text_of
+from clipsieve.outputs.datasheet.short_answer import blocked
 
 __all__ = ["GAPS", "failure_words", "gaps", "judgement", "leanings", "personal", "uses"]
 
@@ -12,9 +13,8 @@ _REASONS = {
     "not_found": "gone, or a link to nothing",
     "not_permitted": "not to be read by the user who scanned",
     "read_error": "not readable",
-    "too_many_bytes": "too large a file",
-    "blocked": "on a list of known files that are never opened",
-    "empty_file": "an empty file",
+    "too_many_bytes": "too large to be read",
+    "empty_file": "empty",
     "not_an_image": "in no image format that is decoded",
     "truncated": "cut short",
     "corrupt": "damaged",
@@ -33,23 +33,35 @@ def gaps(cited: Cited) -> list[Piece]:
 
 
 def failure_words(cited: Cited) -> Piece:
-    """Return how many images could not be looked at, by reason."""
-    n_failed = cited.known("figures/n_failed")
-    if not n_failed:
+    """Return how many images have no probability: those on the block list, and by reason those that failed."""
+    if not cited.known("figures/n_failed"):
         return cited.say("{n} failed on the way to the classifier.", n=cited.count("figures/n_failed", "image"))
-    whole = cited.say(
-        "{n} could not be looked at, and {have} no probability: nothing is known of what {they} {show}.",
-        n=cited.count("figures/n_failed", "image"),
-        have=inflect(n_failed, "has", "have"),
-        they=inflect(n_failed, "it", "they"),
-        show=inflect(n_failed, "shows", "show"),
+    return cited.join([_unreadable(cited), blocked(cited), _share_failed(cited)])
+
+
+def _share_failed(cited: Cited) -> Piece:
+    if not cited.known("figures/share_failed").is_known:
+        return cited.say("")
+    return cited.say(
+        "In all, {share} of the listed images never reached the classifier.", share=cited.share("figures/share_failed")
     )
-    share = cited.say("")
-    if cited.known("figures/share_failed").is_known:
-        share = cited.say("That is {share} of the listed images.", share=cited.share("figures/share_failed"))
-    reasons = [_reason(cited, failure.code) for failure in cited.report.failures if failure.n]
+
+
+def _unreadable(cited: Cited) -> Piece:
+    n = cited.known("figures/n_unreadable")
+    if not n:
+        return cited.say("")
+    whole = cited.say(
+        "{n} could not be read, decoded or encoded, and {have} no probability: no machine has seen what {they} {show}.",
+        n=cited.count("figures/n_unreadable", "image"),
+        have=inflect(n, "has", "have"),
+        they=inflect(n, "it", "they"),
+        show=inflect(n, "shows", "show"),
+    )
+    failures = [failure for failure in cited.report.failures if failure.n and failure.code != "blocked"]
+    reasons = [_reason(cited, failure.code) for failure in failures]
     by_reason = cited.say("By reason: {all}.", all=cited.join(reasons, "; ")) if reasons else cited.say("")
-    return cited.join([whole, share, by_reason])
+    return cited.join([whole, by_reason])
 
 
 def _reason(cited: Cited, code: str) -> Piece:

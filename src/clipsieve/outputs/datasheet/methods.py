@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from clipsieve.outputs.datasheet.cited import Cited, Piece, inflect
 from clipsieve.outputs.datasheet.names import last_part
+from clipsieve.outputs.report.method_tree import is_promised_elsewhere
 from clipsieve.outputs.report.records import Report
 
 __all__ = ["calibration", "changes", "people", "promises", "source", "text_of", "thresholds", "tools"]
@@ -89,10 +90,17 @@ def promises(cited: Cited) -> Piece:
     """Return what the thresholds promise, each promise in the words of the report."""
     quoted = [cited.quote(f"promises/{i}") for i in range(len(cited.report.promises))]
     if not quoted:
+        elsewhere = ""
+        if is_promised_elsewhere(cited.report.method):
+            elsewhere = (
+                " They were chosen on rated images of another run; what was promised there is not promised here."
+            )
         return cited.say(
             "The thresholds come with no promise of how many unwanted images they find, or of how many flags are right."
+            + elsewhere
         )
-    return cited.say("The thresholds come with a promise: {quoted}.", quoted=cited.join(quoted, "; "))
+    these = "a promise" if len(quoted) == 1 else "these promises"
+    return cited.say("The thresholds come with " + these + ": {quoted}.", quoted=cited.join(quoted, "; "))
 
 
 def calibration(cited: Cited) -> Piece:
@@ -112,8 +120,8 @@ def people(cited: Cited) -> Piece:
         return cited.say("No verdicts of people were used: {n} have one.", n=cited.count("figures/n_verdicts", "image"))
     sha256 = text_of(cited.report, "verdicts", "sha256")
     return cited.say(
-        "Verdicts of people on {n} were read from a file{file}. It does not say who these people are, or what they were "
-        "told; the makers of the data set should add that.",
+        "Verdicts of people on {n} were read from a file{file}. Who these people are, how they were found and what they were "
+        "told is for the makers of the data set to say.",
         n=cited.count("figures/n_verdicts", "image"),
         file=_hashed(cited, sha256),
     )

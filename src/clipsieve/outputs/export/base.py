@@ -102,3 +102,7 @@ class Writer(ABC):
     def finish(self, places: Places) -> Iterator[Written]:  # noqa: ARG002
         """Write what belongs to no input and is part of the data set all the same; it goes where the kept images go."""
         yield from ()
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return what whoever exports should know of the source, in words; the same before and after it was written."""
+        return ()

@@ -24,7 +24,7 @@ from clipsieve.outputs.export.fates import Counts, PartFate, resolve, settle, un
 from clipsieve.outputs.export.lists import write_list
 from clipsieve.outputs.export.manifest import ManifestWriter, manifest_rows
 from clipsieve.outputs.export.options import ExportOptions, ExportReport, PlaceReport
-from clipsieve.outputs.export.places import check_apart, claim
+from clipsieve.outputs.export.places import check_claimed, check_free, check_places, claim
 from clipsieve.outputs.export.writers import plan_writer
 from clipsieve.store import Run, locked
 from clipsieve.types import EXPORT_MANIFEST
@@ -94,30 +94,39 @@ class _Export:
         self._writer = self._planned.writer
 
     def run(self, *, dry_run: bool) -> ExportReport:
-        fates, counts, n_unhashed = self._decide()
-        report = self._report(counts, n_unhashed)
+        places = {decision: Destination(where) for decision, where in self._locations.items()}
+        check_places(self._run, places, self._options.location)
+        self._refuse_links_to_urls(places)
+        fates, counts = self._decide()
+        fingerprint = self._fingerprint(fates)
+        report = self._report(counts)
         if dry_run:
+            check_free(places, fingerprint)
             return report
         self._refuse_undecided(counts)
         with contextlib.ExitStack() as stack:
-            places = {decision: Destination(where) for decision, where in self._locations.items()}
-            check_apart(self._run, places, self._planned.location)
             for place in places.values():
                 if place.folder is not None:
                     stack.enter_context(locked(place.folder))
-            claim(places, self._fingerprint(fates))
-            written = self._write(fates, places)
+            claim(places, fingerprint)
+            written = self._write(fates, places, fingerprint)
         return replace(report, **written, is_dry_run=False, elapsed_s=time.monotonic() - self._started)
 
-    def _decide(self) -> tuple[list[PartFate], Counts, int]:
-        fates, counts, n_unhashed = [], Counts(Counter(), Counter()), 0
+    def _refuse_links_to_urls(self, places: Places) -> None:
+        remote = [place.url for place in places.values() if place.folder is None]
+        if self._options.how != "copy" and remote:
+            raise UsageError(
+                f"`{remote[0]}` can hold no links", hint="leave `--files` out", state="nothing was written"
+            )
+
+    def _decide(self) -> tuple[list[PartFate], Counts]:
+        fates, counts = [], Counts()
         has_place = Decision.REVIEW in self._locations
         for decided, images in settle(self._decider, self._planned.stretches, self._writer.groups):
             fate = resolve(decided, self._options.undecided, has_review_place=has_place)
-            counts.add(fate, images.column("bytes"))
-            n_unhashed += images.column("sha256").null_count
+            counts.add(fate, images)
             fates.append(fate)
-        return fates, counts, n_unhashed
+        return fates, counts
 
     def _refuse_undecided(self, counts: Counts) -> None:
         n_left = counts.n(Decision.REVIEW)
@@ -133,7 +142,7 @@ class _Export:
                 "`--undecided remove`, `--undecided keep`",
             )
 
-    def _report(self, counts: Counts, n_unhashed: int) -> ExportReport:
+    def _report(self, counts: Counts) -> ExportReport:
         places = {}
         for decision in Decision:
             reasons: Counter[str] = Counter()
@@ -150,7 +159,7 @@ class _Export:
             scores_name=self._decider.scores_name,
             places=places,
             n_undecided=counts.n_open,
-            n_unhashed=n_unhashed,
+            n_unhashed_kept=0 if self._run.external is not None else counts.n_unhashed_kept,
             elapsed_s=time.monotonic() - self._started,
         )
 
@@ -179,16 +188,17 @@ class _Export:
             "clipsieve_version": __version__,
         }
 
-    def _write(self, fates: Sequence[PartFate], places: Places) -> dict[str, Any]:
+    def _write(self, fates: Sequence[PartFate], places: Places, fingerprint: str) -> dict[str, Any]:
         """Write everything, the manifest last: without it, the export is not complete."""
         tally = _Tally()
-        rows = self._run.iter_scores(self._decider.scores_name, ["image_id", "uri", "sha256"])
+        # The scores are not read again: whoever scores anew meanwhile changes nothing of what was decided.
+        rows = self._run.iter_images(["image_id", "uri", "sha256"])
         with places[Decision.KEEP].writer(EXPORT_MANIFEST) as file, ManifestWriter(file, self._facts()) as manifest:
             for stretch in self._planned.stretches:
                 parts = [next(rows) for _ in stretch.shards]
                 here = fates[stretch.start : stretch.start + len(parts)]
                 codes = np.concatenate([fate.codes for fate in here])
-                written = self._writer.write(unit_of(stretch, [images for images, _ in parts], codes), places)
+                written = self._writer.write(unit_of(stretch, parts, codes), places)
                 tally.add(written)
                 for table in self._manifest_rows(parts, here, written):
                     manifest.write(table)
@@ -196,17 +206,17 @@ class _Export:
             for written in self._finish(fates, places):
                 tally.add(written)
                 tally.note(written.problems.values())
-        return tally.facts()
+            check_claimed(places, fingerprint)
+        return {**tally.facts(), "warnings": self._writer.warnings()}
 
     def _manifest_rows(
-        self, parts: Sequence[tuple[pa.Table, pa.Table]], fates: Sequence[PartFate], written: Written
+        self, parts: Sequence[pa.Table], fates: Sequence[PartFate], written: Written
     ) -> Iterator[pa.Table]:
         start = 0
-        for (images, scores), fate in zip(parts, fates, strict=True):
+        for images, fate in zip(parts, fates, strict=True):
             files = _within(written.places, start, images.num_rows)
             problems = _within(written.problems, start, images.num_rows)
-            probability = scores.column("probability")
-            yield manifest_rows(images, probability, fate, self._thresholds, files=files, problems=problems)
+            yield manifest_rows(images, fate, self._thresholds, files=files, problems=problems)
             start += images.num_rows
 
     def _finish(self, fates: Sequence[PartFate], places: Places) -> Iterator[Written]:
@@ -227,9 +237,8 @@ class _Export:
     def _list_rows(self, fates: Sequence[PartFate], decision: Decision) -> Iterator[pa.Table]:
         """Yield the rows of one decision, with what lists say of them."""
         columns = ["image_id", "uri", "sha256", "label", "caption", "metadata"]
-        scored = self._run.iter_scores(self._decider.scores_name, columns)
-        for (images, scores), fate in zip(scored, fates, strict=True):
-            rows = manifest_rows(images, scores.column("probability"), fate, self._thresholds, files={}, problems={})
+        for images, fate in zip(self._run.iter_images(columns), fates, strict=True):
+            rows = manifest_rows(images, fate, self._thresholds, files={}, problems={})
             rows = rows.select(["image_id", "uri", "sha256", "probability", "decision", "reason", "decided_by"])
             for name in ("label", "caption", "metadata"):
                 rows = rows.append_column(name, images.column(name))
@@ -275,4 +284,4 @@ class _Tally:
 
 def _within(texts: Mapping[int, str], start: int, n: int) -> dict[int, str]:
     """Return the entries of one part of a unit, by row of the part."""
-    return {position - start: text for position, text in texts.items() if start <= position < start + n}
+    return {row: texts[start + row] for row in range(n) if start + row in texts}

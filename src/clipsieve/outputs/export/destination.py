@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from clipsieve.errors import ClipsieveError, ExportError
-from clipsieve.outputs.export.local_files import flush_folder, holds_files, opened, temporary_beside
+from clipsieve.errors import ClipsieveError, ExportError, SourceError
+from clipsieve.outputs.export.local_files import flush_folder, holds_files, is_leftover, opened, temporary_beside
+from clipsieve.outputs.export.remote_files import put_whole, takes_files
 from clipsieve.sources.connect import explain, no_room, plain_location
 from clipsieve.sources.names import legible
 from clipsieve.sources.retry import with_retries
@@ -23,7 +24,7 @@ from clipsieve.store.lock import LOCK_NAME
 if TYPE_CHECKING:
     from clipsieve.outputs.export.base import HowToPlace
 
-__all__ = ["Destination"]
+__all__ = ["Destination", "words_of"]
 
 _COPY_BYTES = 1 << 20
 
@@ -62,7 +63,9 @@ class Destination:
         return Path(self._storage.root) if self.is_local else None
 
     def path(self, name: str) -> str:
-        """Return where a file lies, as the file system takes it; ExportError for a name that leads out of the root."""
+        """Return where a file lies, as the file system takes it; ExportError for a name that leads out or is none there."""
+        if not self.is_local and any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise self._no_utf8(name)
         parts = name.split("/")
         if not name or "\0" in name or any(part in ("", ".", "..") for part in parts):
             raise self._leads_out(name)
@@ -78,7 +81,7 @@ class Destination:
                 return not os.path.isdir(root) or not holds_files(root, passed_over=LOCK_NAME)
             if self._storage.info(root) is not None:
                 raise self._is_a_file()
-            return not self._exists() or not self._storage.names()
+            return not self._exists() or all(is_leftover(name) for name in self._storage.names())
         except Exception as error:
             raise self._error("", error, "read") from error
 
@@ -87,7 +90,10 @@ class Destination:
         path = self.path(name)
         if self.is_local:
             return os.path.getsize(path) if os.path.isfile(path) else None
-        found = self._storage.info(path)
+        try:
+            found = self._storage.info(path)
+        except Exception as error:
+            raise self._error(name, error, "read") from error
         return None if found is None else found.n_bytes
 
     def sizes(self) -> dict[str, int | None]:
@@ -97,7 +103,8 @@ class Destination:
         except Exception as error:
             raise self._error("", error, "read") from error
         root = self._storage.root.rstrip("/")
-        return {file.path.removeprefix(root).removeprefix("/"): file.n_bytes for file in files}
+        names = {file.path.removeprefix(root).removeprefix("/"): file.n_bytes for file in files}
+        return {name: n_bytes for name, n_bytes in names.items() if not is_leftover(name.rpartition("/")[2])}
 
     def read_bytes(self, name: str) -> bytes | None:
         """Return the content of a small file, None if there is none."""
@@ -180,6 +187,10 @@ class Destination:
             except OSError as error:
                 raise self._error(name, error) from error
 
+    def takes_files(self) -> bool:
+        """Return whether a place behind a URL takes files at all, by putting an empty one there and removing it."""
+        return takes_files(self._storage)
+
     def flush(self) -> None:
         """Bring everything that was written onto the disk, so that it outlasts a power failure."""
         if self.is_local:
@@ -226,7 +237,7 @@ class Destination:
             os.replace(temporary, path)
             return
         try:
-            with_retries(lambda: self._storage.filesystem.put_file(temporary, path))
+            put_whole(self._storage, temporary, path)
         except Exception as error:
             raise self._error(path.removeprefix(self._storage.root.rstrip("/") + "/"), error) from error
 
@@ -241,23 +252,41 @@ class Destination:
             hint="it stands in the source like that: rename it there, and scan again",
         )
 
+    def _no_utf8(self, name: str) -> ExportError:
+        return ExportError(
+            f"the name `{_shown(name)[:200]}` is no UTF-8, and `{self.url}` takes nothing else",
+            state="nothing was written under that name",
+            hint="rename it in the source and scan again, or name a place on this machine",
+        )
+
     def _is_a_file(self) -> ExportError:
         return ExportError(f"`{self.url}` is a file", expected="a new or empty folder", state="nothing was written")
 
     def _error(self, name: str, error: Exception, verb: str = "write") -> ClipsieveError:
+        if isinstance(error, SourceError) and isinstance(error.__cause__, Exception):
+            error = error.__cause__  # what a source says of reading does not fit here
         if isinstance(error, ClipsieveError):
             return error
         room = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         if room and not self.is_local:
             return no_room()  # of the folder where files are kept on their way
-        where = f"{self.url.rstrip('/')}/{_shown(name)}".rstrip("/")
-        words = error.strerror if isinstance(error, OSError) and error.strerror else explain(error).detail
+        base = self.url if self.url.endswith("://") else self.url.rstrip("/") + "/"
+        where = f"{base}{_shown(name)}" if name else self.url
         return ExportError(
-            f"cannot {verb} `{where}`: {words}",
+            f"cannot {verb} `{where}`: {words_of(error)}",
             state="every file that is there is whole",
             hint=("make room" if room else "mend the permissions, or name another place")
             + "; the same command again goes on from there",
         )
+
+
+def words_of(error: BaseException) -> str:
+    """Return what went wrong with a place, in the words of its file system where it has some."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, FileNotFoundError):
+        return "there is no such place, such as a bucket, or it takes no file of that name"
+    return explain(error).detail if isinstance(error, Exception) else type(error).__name__
 
 
 def _shown(name: str) -> str:

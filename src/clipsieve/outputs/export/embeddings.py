@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ from clipsieve.errors import RunCorruptError, SourceError
 from clipsieve.evaluation.operating_points import Decision
 from clipsieve.outputs.export.base import Places, Unit, Writer, Written
 from clipsieve.outputs.export.destination import Destination
+from clipsieve.outputs.export.parquet_rows import RowGroups, options_like
 from clipsieve.store import EmbeddingFile, ExternalEmbeddings
 from clipsieve.types import Shard
 
@@ -23,7 +24,6 @@ __all__ = ["EmbeddingsWriter", "plan_embeddings"]
 
 BLOCK_BYTES = 16 * 1024**2
 BATCH_ROWS = 65_536
-CODECS = {"UNCOMPRESSED": "NONE"} | {name: name for name in ("SNAPPY", "GZIP", "BROTLI", "LZ4", "ZSTD")}
 
 
 def plan_embeddings(external: ExternalEmbeddings) -> tuple[Shard, ...]:
@@ -113,9 +113,8 @@ class EmbeddingsWriter(Writer):
         self, file: EmbeddingFile, place: Destination, name: str, chosen: Bool[np.ndarray, "n"]
     ) -> None:
         with self._unchanged(file), _opened(str(file.metadata)) as table, place.writer(name) as out:
-            with pq.ParquetWriter(out, table.schema_arrow, **_like(table)) as writer:
-                for batch in _chosen_batches(table, str(file.metadata), chosen):
-                    writer.write_batch(batch)
+            with pq.ParquetWriter(out, table.schema_arrow, **options_like(table)) as writer:
+                _copy_rows(table, str(file.metadata), chosen, RowGroups(writer))
             self._external.check_unchanged(file)
 
     @contextmanager
@@ -160,30 +159,17 @@ def _readable(path: str) -> Iterator[None]:
         ) from error
 
 
-def _chosen_batches(table: pq.ParquetFile, path: str, chosen: Bool[np.ndarray, "n"]) -> Iterator[pa.RecordBatch]:
-    """Yield the rows that are chosen, group by group."""
+def _copy_rows(table: pq.ParquetFile, path: str, chosen: Bool[np.ndarray, "n"], rows: RowGroups) -> None:
+    """Copy the rows that are chosen, group by group."""
     start = 0
     for group in range(table.num_row_groups):
         batches = table.iter_batches(BATCH_ROWS, row_groups=[group])
         while (batch := _next(batches, path)) is not None:
-            kept = batch.filter(pa.array(chosen[start : start + batch.num_rows]))
+            rows.add(batch, chosen[start : start + batch.num_rows])
             start += batch.num_rows
-            if kept.num_rows:
-                yield kept
+        rows.flush()
 
 
 def _next(batches: Iterator[pa.RecordBatch], path: str) -> pa.RecordBatch | None:
     with _readable(path):  # what goes wrong while it is written is no fault of the source
         return next(batches, None)
-
-
-def _like(table: pq.ParquetFile) -> dict[str, Any]:
-    """Return the options of a writer whose files are like another one, as far as they can be written at all."""
-    group = table.metadata.row_group(0) if table.num_row_groups else None
-    columns = [group.column(number) for number in range(group.num_columns)] if group else []
-    return {
-        "compression": {column.path_in_schema: CODECS.get(column.compression, "SNAPPY") for column in columns}
-        or "SNAPPY",
-        "store_schema": b"ARROW:schema" in (table.metadata.metadata or {}),
-        "use_compliant_nested_type": False,  # lists keep the names that they have
-    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -53,12 +53,15 @@ class PartFate:
         Whether nobody has decided: what is not for review then goes where an option says.
     annotators : mapping of int to str
         By row, where people decided.
+    probability : float32 array with nulls
+        What the machine went by.
     """
 
     codes: UInt8[np.ndarray, "n"]
     reasons: UInt8[np.ndarray, "n"]
     is_open: Bool[np.ndarray, "n"]
     annotators: Mapping[int, str]
+    probability: pa.ChunkedArray
 
     @property
     def decided_by(self) -> list[str | None]:
@@ -72,7 +75,11 @@ class PartFate:
 def _who(reason: Reason, code: int, is_open: bool) -> str | None:  # noqa: FBT001
     if is_open:
         return None if code == Decision.REVIEW else "option"
-    by_rule = {Reason.VERDICT: "person", Reason.BLOCKED: "block list", Reason.COMPANION: "companion"}
+    by_rule = {
+        **dict.fromkeys((Reason.VERDICT, Reason.TWIN), "person"),
+        **dict.fromkeys((Reason.BLOCKED, Reason.NOT_COMPARED), "block list"),
+        Reason.COMPANION: "companion",
+    }
     return by_rule.get(reason, "machine")
 
 
@@ -86,10 +93,13 @@ class Counts:
         Inputs by decision, reason and whether nobody has decided.
     n_bytes : counter of Decision
         Size of the encoded files, as far as they were read.
+    n_unhashed_kept : int
+        Inputs that are kept although their content was never read.
     """
 
-    images: Counter[tuple[Decision, Reason, bool]]
-    n_bytes: Counter[Decision]
+    images: Counter[tuple[Decision, Reason, bool]] = field(default_factory=Counter)
+    n_bytes: Counter[Decision] = field(default_factory=Counter)
+    n_unhashed_kept: int = 0
 
     def n(self, decision: Decision) -> int:
         """Return the number of inputs with a decision."""
@@ -100,11 +110,13 @@ class Counts:
         """The number of inputs that nobody has decided on."""
         return sum(n for (_, _, is_open), n in self.images.items() if is_open)
 
-    def add(self, fate: PartFate, n_bytes: pa.ChunkedArray) -> None:
-        """Count the inputs of one part; `n_bytes` has their sizes, null where they are not known."""
+    def add(self, fate: PartFate, images: pa.Table) -> None:
+        """Count the inputs of one part, by its columns `bytes` and `sha256`."""
         rows = zip(fate.codes.tolist(), fate.reasons.tolist(), fate.is_open.tolist(), strict=True)
         self.images.update((Decision(code), REASONS[reason], is_open) for code, reason, is_open in rows)
-        sizes = n_bytes.fill_null(0).to_numpy()
+        sizes = images.column("bytes").fill_null(0).to_numpy()
+        unread = images.column("sha256").is_null().to_numpy()
+        self.n_unhashed_kept += int((unread & (fate.codes == Decision.KEEP)).sum())
         for decision in Decision:
             self.n_bytes[decision] += int(sizes[fate.codes == decision].sum())
 
@@ -134,7 +146,7 @@ def settle(
             reasons = np.array([_NUMBER_OF[reason] for reason in part.reasons], dtype=np.uint8)
             reasons[is_dragged] = _NUMBER_OF[Reason.COMPANION]
             said = {row: name for row, name in enumerate(part.annotators) if name is not None}
-            yield PartFate(strict, reasons, strict == Decision.REVIEW, said), part.images
+            yield PartFate(strict, reasons, strict == Decision.REVIEW, said, part.probability), part.images
     next(parts, None)  # verdicts on images that are not there are noticed at the end
 
 
@@ -166,4 +178,4 @@ def resolve(fate: PartFate, undecided: Undecided, *, has_review_place: bool) -> 
         return fate
     answer = Decision.KEEP if undecided == "keep" else Decision.REMOVE
     codes = np.where(fate.is_open, np.uint8(answer), fate.codes).astype(np.uint8)
-    return PartFate(codes, fate.reasons, fate.is_open, fate.annotators)
+    return replace(fate, codes=codes)

@@ -22,6 +22,8 @@ from clipsieve.types import EXPORT_MANIFEST, EXPORT_MARKER, Shard
 
 __all__ = ["FolderWriter"]
 
+_TAKEN = "an export has a file of its own of that name"
+
 
 class FolderWriter(Writer):
     """Writes the files of a folder under their own relative paths, byte for byte.
@@ -30,11 +32,12 @@ class FolderWriter(Writer):
     already, with the size of the original or, for a link, as the same link, is not written again.
 
     `finish` brings what is no input: the files of `Decided` with the images that they belong to; all others, hidden ones
-    included, to where the kept images go, such as a README or a table of labels, though not folders called `.git`. Folders
-    that are empty in the source stay; those of which every file was left out do not, since torchvision's ImageFolder refuses
-    a class without images. A symbolic link to a file in the source becomes that file, with the stricter decision of the two; one
-    to a folder in the source leads to the same folder of the place. What may show anything, since nobody has looked at it, is
-    left out and told: images in hidden places, and links that lead out of the source.
+    included, to where the kept images go, such as a README or a table of labels, though not what lies in folders like `.git`.
+    Folders that are empty in the source stay; those of which every file was left out do not, since torchvision's ImageFolder
+    refuses a class without images. A symbolic link to a file in the source becomes that file, with the stricter decision of the
+    two; one to a folder in the source leads to the same folder of the place. What may show anything, since nobody has looked at
+    it, is left out and told: images in hidden places or of kinds that are not scanned, files under other names that begin like
+    an image, and links that lead out of the source. Archives, videos and documents go along unseen.
 
     Parameters
     ----------
@@ -71,7 +74,9 @@ class FolderWriter(Writer):
             for position, ((name, n_bytes), sha256, code) in enumerate(inputs)
             if Decision(code) in places
         }
-        tally = self._carry(jobs, places)
+        taken = {position: _TAKEN for position, job in jobs.items() if _is_taken(job.name)}
+        tally = self._carry({position: job for position, job in jobs.items() if position not in taken}, places)
+        tally.problems.update(taken)
         files = {position: escape_name(jobs[position].name.encode(errors="surrogateescape")) for position in tally.done}
         return Written(len(tally.done), tally.n_bytes, files, tally.problems)
 
@@ -102,9 +107,9 @@ class FolderWriter(Writer):
 
     def _bring_others(self, others: Sequence[Other], places: Places) -> _Tally:
         jobs = {
-            number: Job(other.name, other.n_bytes, None, places[other.decision])
+            number: Job(other.name, other.n_bytes, None, places[other.decision], is_scanned=other.is_scanned)
             for number, other in enumerate(others)
-            if other.kind == "file" and other.name != EXPORT_MANIFEST and not other.unseen
+            if other.kind == "file" and not _is_taken(other.name) and not other.unseen
         }
         tally = self._carry(jobs, places)
         for number, other in enumerate(others):
@@ -148,16 +153,23 @@ def _is_ours(name: str) -> bool:
     return name in (EXPORT_MARKER, LOCK_NAME)
 
 
+def _is_taken(name: str) -> bool:
+    """Return whether a file would stand where an export has one of its own, or in a folder of that name."""
+    return name.partition("/")[0] in (EXPORT_MANIFEST, EXPORT_MARKER, LOCK_NAME)
+
+
 def _made(other: Other, place: Destination) -> int | str | None:
     """Make what is no copy of a file: 0 for a link, None for a folder, which counts as nothing; or say why not, in words."""
+    if _is_taken(other.name):
+        return other.unseen or _TAKEN
     try:
+        if other.kind == "folder" and not place.is_local:
+            return None
         if other.kind == "folder":
             place.make_folder(other.name)
             return None
         if other.unseen:
             return other.unseen
-        if other.kind == "file":
-            return "an export has a file of its own of that name"
         if place.folder is None:
             return "a symbolic link, which the place cannot have"
         target = os.path.join(os.path.dirname(place.path(other.name)), other.target)

@@ -13,12 +13,14 @@ from clipsieve.evaluation.operating_points import Decision
 from clipsieve.outputs.export.base import Places, Unit, Writer, Written
 from clipsieve.outputs.export.destination import Destination
 from clipsieve.outputs.export.saved_split import STATE_NAME, SavedSplit
+from clipsieve.outputs.export.unscanned import columns_with_images, warning_of
 from clipsieve.sources import HuggingFaceSource
 from clipsieve.types import Shard
 
 __all__ = ["HuggingFaceWriter"]
 
 DICT_NAME = "dataset_dict.json"
+N_ROWS_SAMPLED = 64  # image bytes may be megabytes each
 
 
 class HuggingFaceWriter(Writer):
@@ -87,8 +89,18 @@ class HuggingFaceWriter(Writer):
                 yield from self._save_empty(place)
             here = [split for split in self._source.splits if place.size(f"{split}/{STATE_NAME}") is not None]
             content = json.dumps({"splits": here}).encode()
-            place.write_bytes(DICT_NAME, content)
+            if place.read_bytes(DICT_NAME) != content:
+                place.write_bytes(DICT_NAME, content)
             yield Written(1, len(content))
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return which columns hold images that were not scanned; see `Writer.warnings`."""
+        image = self._source.columns.image or ""
+        found: dict[str, None] = {}
+        for dataset in self._source.splits.values():
+            rows = dataset.with_format("arrow")[:N_ROWS_SAMPLED]
+            found |= dict.fromkeys(columns_with_images(rows, image))
+        return warning_of(list(found))
 
     def _save_empty(self, place: Destination) -> Iterator[Written]:
         for split, dataset in self._source.splits.items():

@@ -13,7 +13,9 @@ from typing import BinaryIO
 from clipsieve.errors import SourceError
 from clipsieve.sources.names import legible
 
-__all__ = ["flush_folder", "holds_files", "is_leftover", "opened", "temporary_beside"]
+__all__ = ["LEFTOVER", "flush_folder", "holds_files", "is_leftover", "opened", "temporary_beside", "temporary_name"]
+
+LEFTOVER = ".clipsieve-{}.tmp"  # filled with 16 hexadecimal digits
 
 _LEFTOVER = re.compile(r"\.clipsieve-[0-9a-f]{16}\.tmp")
 
@@ -23,15 +25,19 @@ def is_leftover(name: str) -> bool:
     return _LEFTOVER.fullmatch(name) is not None
 
 
-@contextmanager
-def temporary_beside(path: str) -> Iterator[str]:
-    """Yield a name in the same folder that no other file has; what is left there is removed.
+def temporary_name(path: str) -> str:
+    """Return a name in the same folder that no other file has.
 
-    The name follows from that of the file, so that whoever writes the file again also removes what was left of it.
+    It follows from that of the file, so that whoever writes the file again also removes what was left of it.
     """
     folder, name = os.path.split(path)
-    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
-    temporary = os.path.join(folder, f".clipsieve-{digest}.tmp")
+    return os.path.join(folder, LEFTOVER.format(hashlib.sha256(os.fsencode(name)).hexdigest()[:16]))
+
+
+@contextmanager
+def temporary_beside(path: str) -> Iterator[str]:
+    """Yield the `temporary_name` of a file; what is left there is removed."""
+    temporary = temporary_name(path)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(temporary)
     try:

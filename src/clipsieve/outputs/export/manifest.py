@@ -67,7 +67,6 @@ class ManifestWriter:
 
 def manifest_rows(
     images: pa.Table,
-    probability: pa.ChunkedArray,
     fate: PartFate,
     thresholds: tuple[float, float | None],
     *,
@@ -80,8 +79,6 @@ def manifest_rows(
     ----------
     images : pyarrow.Table
         The part's rows: `image_id`, `uri`, `sha256`.
-    probability : float32 array with nulls
-        Of the unwanted class.
     fate : PartFate
         Where they go.
     thresholds : (float, float or None)
@@ -96,7 +93,7 @@ def manifest_rows(
         "decision": pa.array([Decision(code).name.lower() for code in fate.codes.tolist()]),
         "reason": pa.array([reason.value for reason in reasons]),
         "decided_by": pa.array(fate.decided_by, pa.string()),
-        "probability": probability,
+        "probability": fate.probability,
         "threshold": pa.array([_threshold(reason, thresholds) for reason in reasons], pa.float32()),
         "annotators": pa.array([fate.annotators.get(row) for row in range(n)], pa.string()),
         "file": pa.array([_text(files.get(row)) for row in range(n)], pa.string()),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,8 @@ from clipsieve.sources.connect import is_url
 from clipsieve.sources.names import legible
 
 __all__ = ["CellCheck", "NamedFiles", "changed_table"]
+
+_CHUNK_BYTES = 1 << 20
 
 
 class NamedFiles:
@@ -55,29 +58,45 @@ class NamedFiles:
         Raises
         ------
         SourceError
-            If its sha256 is not the expected one.
+            If its sha256 is not the expected one, or it was read when it was scanned and cannot be read any more.
         ExportError
             If the place cannot be written.
         """
         below = _below(cell)
         if below is None:
             return None
+        shown = f"`{legible(cell.encode(errors='surrogateescape'))}`"
         path = os.path.join(self._folder, cell)
         try:
             facts = os.stat(path)
             if not stat.S_ISREG(facts.st_mode):
-                return f"`{legible(os.fsencode(cell))}` is not a regular file"
+                raise _UnreadableError("is not a regular file")
             if os.path.realpath(path) in self._tables:
-                return f"`{legible(os.fsencode(cell))}` is a table of this source, and is no image of it"
+                return f"{shown} is a table of this source, and is no image of it"
             name = self._prefix + below
             if place.size(name) != facts.st_size:
-                _check(path, expected)
-                place.place(name, path, self._how)
-        except (OSError, ValueError) as error:
-            words = error.strerror if isinstance(error, OSError) else str(error)
-            return f"`{legible(cell.encode(errors='surrogateescape'))}` cannot be read: {words}"
+                self._bring(place, name, path, expected)
+        except (OSError, ValueError, _UnreadableError) as error:
+            words = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
+            if expected is not None:  # it could be read when it was scanned
+                raise changed_table(f"`{legible(os.fsencode(path))}`", f"sha256 {expected}", words) from error
+            return f"{shown} {words}"
         self._count(place, name, facts.st_size)
         return None
+
+    def _bring(self, place: Destination, name: str, path: str, expected: str | None) -> None:
+        """Copy a file, reading it once, or link it; SourceError if it is not the one that was scanned."""
+        if place.is_local and self._how != "copy":
+            with open(path, "rb") as file:
+                _check(path, hashlib.file_digest(file, "sha256").hexdigest(), expected)
+            place.place(name, path, self._how)
+            return
+        digest = hashlib.sha256()
+        with open(path, "rb") as file, place.writer(name, is_flushed=False) as copy:
+            for chunk in _chunks(file):
+                digest.update(chunk)
+                copy.write(chunk)
+            _check(path, digest.hexdigest(), expected)
 
     def _count(self, place: Destination, name: str, n_bytes: int) -> None:
         if (place.url, name) not in self._seen:
@@ -94,10 +113,20 @@ def _below(cell: str) -> str | None:
     return "/".join(pieces)
 
 
-def _check(path: str, expected: str | None) -> None:
-    """Raise SourceError if a file is not the one that was scanned, OSError if it cannot be read."""
-    with open(path, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+class _UnreadableError(Exception):
+    """A file cannot be read, in words; apart from an OSError, which in a writer's block is one of the place."""
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    try:
+        while chunk := file.read(_CHUNK_BYTES):
+            yield chunk
+    except OSError as error:
+        raise _UnreadableError(f"cannot be read: {error.strerror or type(error).__name__}") from error
+
+
+def _check(path: str, found: str, expected: str | None) -> None:
+    """Raise SourceError if a file is not the one that was scanned."""
     if expected is not None and found != expected:
         raise changed_table(f"`{legible(os.fsencode(path))}`", f"sha256 {expected}", f"sha256 {found}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from clipsieve.engines.decisions import Decision, Policy
 from clipsieve.engines.verdict_files import ImageVerdicts
@@ -52,6 +52,18 @@ class ExportOptions:
     location: str | None = None
 
     def __post_init__(self) -> None:
+        allowed: dict[str, tuple[str, ...]] = {
+            "policy": tuple(Policy),
+            "undecided": get_args(Undecided),
+            "form": get_args(ExportForm),
+            "how": get_args(HowToPlace),
+        }
+        for name, words in allowed.items():
+            if getattr(self, name) not in words:
+                raise UsageError(
+                    f"there is no {name} `{getattr(self, name)}`", expected=", ".join(f"`{word}`" for word in words)
+                )
+        object.__setattr__(self, "policy", Policy(self.policy))
         if self.review_to is not None and self.undecided != "fail":
             raise UsageError(
                 "a place for review and a choice for undecided images exclude each other",
@@ -97,8 +109,10 @@ class ExportReport:
         For "keep", "review" and "remove".
     n_undecided : int
         Inputs that nobody has decided on, wherever an option has sent them.
-    n_unhashed : int
-        Inputs whose content was never read: nothing proves that they are not on a block list.
+    n_unhashed_kept : int
+        Inputs that are kept although their content was never read.
+    warnings : tuple of str
+        What a person should know of the data set that is left.
     n_files, n_bytes_written : int
         Files in all places, and their size.
     n_problems : int
@@ -117,7 +131,8 @@ class ExportReport:
     scores_name: str
     places: Mapping[str, PlaceReport]
     n_undecided: int
-    n_unhashed: int
+    n_unhashed_kept: int
+    warnings: tuple[str, ...] = ()
     n_files: int = 0
     n_bytes_written: int = 0
     n_problems: int = 0

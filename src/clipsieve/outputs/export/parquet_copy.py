@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool
 
 from clipsieve.outputs.export.named_files import CellCheck, changed_table
+from clipsieve.outputs.export.parquet_rows import RowGroups, options_like
 from clipsieve.sources.names import legible
 from clipsieve.sources.rows import BATCH_ROWS, TableError, TableFile
 
 __all__ = ["copy_parquet"]
 
-MAX_GROUP_BYTES = 128 * 1024**2  # in memory; a larger group of rows, such as one of images, becomes several
 _BATCH_BYTES = 4 * 1024**2
 _MAX_BATCH_ROWS = 65_536
 
@@ -54,9 +54,9 @@ def copy_parquet(
         raise changed_table(f"`{legible(check.unit.name)}`", f"{n_rows:,} rows", f"{facts.num_rows:,}")
     wanted = None if targets else [name for name in dict.fromkeys(columns) if name in parquet.schema_arrow.names]
     with ExitStack() as stack:
-        options = _options(parquet)
+        options = options_like(parquet)
         sinks = {
-            code: _Groups(stack.enter_context(pq.ParquetWriter(target, parquet.schema_arrow, **options)))
+            code: RowGroups(stack.enter_context(pq.ParquetWriter(target, parquet.schema_arrow, **options)))
             for code, target in targets.items()
         }
         start = 0
@@ -71,7 +71,12 @@ def copy_parquet(
 
 
 def _copy_group(
-    batches: Iterator[pa.RecordBatch], start: int, stop: int, image: str, check: CellCheck, sinks: Mapping[int, _Groups]
+    batches: Iterator[pa.RecordBatch],
+    start: int,
+    stop: int,
+    image: str,
+    check: CellCheck,
+    sinks: Mapping[int, RowGroups],
 ) -> None:
     # Rows that cannot be read begin at the same one as in the scan, since batches begin where those of `TableFile` do.
     try:
@@ -86,42 +91,6 @@ def _copy_group(
         check.lose(start, stop, error.what)
     for sink in sinks.values():
         sink.flush()
-
-
-class _Groups:
-    """Collects rows until they make a group of the new file."""
-
-    def __init__(self, writer: pq.ParquetWriter) -> None:
-        self._writer = writer
-        self._batches: list[pa.RecordBatch] = []
-        self._n_bytes = 0
-
-    def add(self, batch: pa.RecordBatch, is_wanted: Bool[np.ndarray, "n"]) -> None:
-        chosen = _choose(batch, is_wanted)
-        self._batches += chosen
-        self._n_bytes += sum(each.nbytes for each in chosen)
-        if self._n_bytes > MAX_GROUP_BYTES:
-            self.flush()
-
-    def flush(self) -> None:
-        if self._batches:
-            rows = pa.Table.from_batches(self._batches, self._writer.schema)
-            self._writer.write_table(rows, row_group_size=rows.num_rows)
-        self._batches, self._n_bytes = [], 0
-
-
-def _choose(batch: pa.RecordBatch, is_wanted: Bool[np.ndarray, "n"]) -> list[pa.RecordBatch]:
-    """Return the wanted rows."""
-    if is_wanted.all():
-        return [batch]
-    if not is_wanted.any():
-        return []
-    try:
-        return [batch.filter(pa.array(is_wanted))]
-    except pa.ArrowNotImplementedError:  # views of strings and lists; stretches of them can be cut out all the same
-        edges = np.diff(is_wanted.astype(np.int8), prepend=0, append=0)
-        stretches = zip(np.flatnonzero(edges == 1).tolist(), np.flatnonzero(edges == -1).tolist(), strict=True)
-        return [batch.slice(start, stop - start) for start, stop in stretches]
 
 
 def _images(
@@ -185,19 +154,3 @@ def _may_name_files(parquet: pq.ParquetFile, group: int, image: str) -> bool:
 
 def _plain(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
-def _options(parquet: pq.ParquetFile) -> dict[str, Any]:
-    """Return the options of a writer whose files are like another one."""
-    facts = parquet.metadata
-    group = facts.row_group(0) if facts.num_row_groups else None
-    chunks = [group.column(place) for place in range(group.num_columns)] if group else []
-    codecs = {chunk.path_in_schema: chunk.compression.replace("UNCOMPRESSED", "NONE") for chunk in chunks}
-    coded = [chunk.path_in_schema for chunk in chunks if any("DICTIONARY" in each for each in chunk.encodings)]
-    return {
-        "compression": codecs or "snappy",
-        "use_dictionary": coded if chunks else True,
-        "use_deprecated_int96_timestamps": any(chunk.physical_type == "INT96" for chunk in chunks),
-        "store_schema": b"ARROW:schema" in (facts.metadata or {}),
-        "use_compliant_nested_type": False,  # lists keep the names that they have
-    }

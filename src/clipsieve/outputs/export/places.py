@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 
 from clipsieve._version import __version__
-from clipsieve.errors import ExportError, UsageError
+from clipsieve.errors import ExportError
+from clipsieve.evaluation.operating_points import Decision
+from clipsieve.outputs.apart import check_apart, plain, taken_by
 from clipsieve.outputs.export.base import Places
 from clipsieve.outputs.export.destination import Destination
-from clipsieve.sources.connect import is_url
 from clipsieve.store import Run
 from clipsieve.store.lock import LOCK_NAME
 from clipsieve.types import EXPORT_MARKER
 
-__all__ = ["check_apart", "claim"]
+__all__ = ["check_claimed", "check_free", "check_places", "claim"]
 
 FORMAT_VERSION = 1
 
 
-def check_apart(run: Run, places: Places, source: str) -> None:
+def check_places(run: Run, places: Places, moved_to: str | None) -> None:
     """Raise UsageError if a place lies in the source, in the run or in another place, or one of these lies in it.
 
     Parameters
@@ -28,44 +29,58 @@ def check_apart(run: Run, places: Places, source: str) -> None:
         What is exported.
     places : mapping of Decision to Destination
         Where to.
-    source : str
-        Where the source lies.
+    moved_to : str or None
+        Where the source lies now, if not where it was scanned.
     """
-    taken = [("the source", _plain(source)), ("the run", os.path.realpath(run.path))]
+    taken = taken_by(run, moved_to)
     for decision, place in places.items():
-        own = place.url if place.folder is None else os.path.realpath(place.folder)
-        for whose, other in taken:
-            if _is_within(own, other) or _is_within(other, own):
-                raise UsageError(
-                    f"the place `{place.url}` is not apart from {whose}",
-                    expected="a folder beside it: nothing in the source is ever changed",
-                    found=f"`{other}`",
-                    state="nothing was written",
-                    hint="name another place",
-                )
-        taken.append((f"the place of what is to {decision.name.lower()}", own))
+        own = place.url if place.folder is None else str(place.folder)
+        check_apart(own, taken)
+        taken.append((f"the place of what is to {decision.name.lower()}", plain(own)))
 
 
-def _plain(location: str) -> str:
-    return location.rstrip("/") if is_url(location) else os.path.realpath(location)
-
-
-def _is_within(inner: str, outer: str) -> bool:
-    return inner == outer or inner.startswith(outer.rstrip("/") + "/")
-
-
-def claim(places: Places, fingerprint: str) -> None:
-    """Mark places as those of one export, before anything is written there; it may be there already, unfinished or not.
+def check_free(places: Places, fingerprint: str) -> list[Destination]:
+    """Return the places that nothing lies in yet; the others hold the same export, unfinished or not.
 
     Raises
     ------
     ExportError
-        If a place holds anything else; nothing is written.
+        If a place holds anything else.
     """
-    unclaimed = [place for place in places.values() if not _is_ours(place, fingerprint)]
-    marker = {"format_version": FORMAT_VERSION, "fingerprint": fingerprint, "clipsieve_version": __version__}
-    for place in unclaimed:
-        place.write_bytes(EXPORT_MARKER, json.dumps(marker, indent=2).encode() + b"\n")
+    return [place for decision, place in places.items() if not _is_ours(place, _of(fingerprint, decision))]
+
+
+def claim(places: Places, fingerprint: str) -> None:
+    """Mark places as those of one export, before anything is written there.
+
+    Raises
+    ------
+    ExportError
+        If a place holds anything else, or another process takes it at the same time; nothing is written.
+    """
+    free = check_free(places, fingerprint)
+    for decision, place in places.items():
+        if place in free:
+            marker = {"format_version": FORMAT_VERSION, "decision": decision.name.lower()}
+            marker |= {"fingerprint": _of(fingerprint, decision), "clipsieve_version": __version__}
+            place.write_bytes(EXPORT_MARKER, json.dumps(marker, indent=2).encode() + b"\n")
+    check_claimed(places, fingerprint)
+
+
+def check_claimed(places: Places, fingerprint: str) -> None:
+    """Raise ExportError unless all places are still those of this export: behind a URL there is no lock."""
+    for decision, place in places.items():
+        if _fingerprint_in(place.read_bytes(EXPORT_MARKER) or b"") != _of(fingerprint, decision):
+            raise ExportError(
+                f"another export has taken `{place.url}` at the same time",
+                state="what both wrote lies there mixed",
+                hint="empty the place, and export again when nothing else writes there",
+            )
+
+
+def _of(fingerprint: str, decision: Decision) -> str:
+    """Return the fingerprint of one place: what is kept and what is not never share one, in whatever order they are named."""
+    return hashlib.sha256(f"{fingerprint} {decision.name}".encode()).hexdigest()
 
 
 def _is_ours(place: Destination, fingerprint: str) -> bool:

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from itertools import islice
 from typing import BinaryIO, ClassVar
 from urllib.parse import unquote_to_bytes
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clipsieve.errors import SourceError
 from clipsieve.evaluation.operating_points import Decision
 from clipsieve.outputs.export.base import HowToPlace, Places, Unit, Writer, Written
 from clipsieve.outputs.export.csv_copy import copy_csv
 from clipsieve.outputs.export.destination import Destination
 from clipsieve.outputs.export.named_files import CellCheck, NamedFiles
 from clipsieve.outputs.export.parquet_copy import copy_parquet
-from clipsieve.sources.rows import TableFile
+from clipsieve.outputs.export.unscanned import columns_with_images, warning_of
+from clipsieve.sources.rows import BATCH_ROWS, TableFile
 from clipsieve.sources.table import TableSource
 from clipsieve.types import Shard
 
 __all__ = ["TableWriter"]
 
 DATA_FOLDER = "data"
+N_TABLES_SAMPLED = 3  # all have the same columns
 
 
 class TableWriter(Writer):
@@ -36,7 +45,7 @@ class TableWriter(Writer):
     - Files that a table of this machine names by a path below its own folder go along, so that the exported table works where it
       lies. What it names by an absolute path, a path with `..`, or a URL stays where it is, and so do files beside a table
       behind a URL. A file that several rows name is wherever one of these rows goes.
-    - A table of which nothing is kept is kept without rows; elsewhere it is left out.
+    - A table of which nothing is kept is kept without rows; elsewhere it is left out. One that had no rows is kept.
     - A table that could not be read when it was scanned is told as a problem, and left out.
 
     Parameters
@@ -52,6 +61,7 @@ class TableWriter(Writer):
     def __init__(self, source: TableSource, how: HowToPlace | None = "copy") -> None:
         self._source = source
         self._how = how
+        self._written: set[str] = set()
         local = [table for table in source.tables.values() if table.storage.is_local]
         self._paths = frozenset(os.path.realpath(table.file.path) for table in local)
 
@@ -70,7 +80,8 @@ class TableWriter(Writer):
         ExportError
             If a place cannot be written.
         """
-        name, fault = _name_in_place(unit), unit.shards[0].members[4]
+        self._written |= {unit.name} if unit.shards else set()
+        name, fault = _name_in_place(unit), unit.shards[0].members[4] if unit.shards else ""
         codes = unit.codes.tolist()
         if fault:
             return Written(problems={row: fault for row, code in enumerate(codes) if code in places})
@@ -86,6 +97,23 @@ class TableWriter(Writer):
         n_files, n_bytes = (check.files.n_files, check.files.n_bytes) if check.files else (0, 0)
         standing = {row: name for row, code in enumerate(codes) if code in targets and row not in check.lost}
         return Written(len(sizes) + n_files, sum(sizes) + n_bytes, standing, check.problems)
+
+    def finish(self, places: Places) -> Iterator[Written]:
+        """Write the tables that had no rows from the start; see `Writer.finish`."""
+        for name in self._source.tables:
+            if name not in self._written and Decision.KEEP in places:
+                yield self.write(Unit(name, (), (), (), np.zeros(0, dtype=np.uint8)), places)
+        for place in places.values():
+            place.flush()  # the files that rows name, all at once
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return which columns hold images that were not scanned; see `Writer.warnings`."""
+        image = self._source.columns.image or ""
+        found: dict[str, None] = {}
+        for table in islice(self._source.tables.values(), N_TABLES_SAMPLED):
+            with contextlib.suppress(SourceError):  # such a table is told as a problem, or ends the export
+                found |= dict.fromkeys(columns_with_images(_first_rows(table, image), image))
+        return warning_of(list(found))
 
     def _write(self, table: TableFile, name: str, check: CellCheck, missing: Mapping[Decision, Destination]) -> None:
         if not missing and check.files is None and not check.is_unread.any():
@@ -107,6 +135,17 @@ class TableWriter(Writer):
             return None
         prefix = name[: name.rfind("/") + 1]
         return NamedFiles(os.path.dirname(table.file.path), prefix, self._paths, self._how)
+
+
+def _first_rows(table: TableFile, image: str) -> pa.Table:
+    """Return the first rows of a Parquet file, without their images; of CSV, which can hold none, nothing."""
+    if not table.is_parquet:
+        return pa.table({})
+    with table.understood(), table.storage.reader(table.file.path) as file:
+        parquet = pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20)
+        names = [name for name in parquet.schema_arrow.names if name != image]
+        batches = list(islice(parquet.iter_batches(BATCH_ROWS, columns=names, use_threads=False), 1)) if names else []
+    return pa.Table.from_batches(batches) if batches else pa.table({})
 
 
 def _name_in_place(unit: Unit) -> str:

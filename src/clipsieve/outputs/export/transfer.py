@@ -9,15 +9,19 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from itertools import chain
+from typing import BinaryIO, TypeVar
 
 from clipsieve.errors import ExportError, SourceError
 from clipsieve.outputs.export.base import HowToPlace
-from clipsieve.outputs.export.destination import Destination
+from clipsieve.outputs.export.destination import Destination, words_of
 from clipsieve.outputs.export.trees import Original, Tree
 from clipsieve.sources.names import legible
+from clipsieve.sources.signatures import N_SIGNATURE_BYTES, may_be_an_image
 
 __all__ = ["Job", "Transfer", "of_the_name"]
+
+T = TypeVar("T")
 
 _CHUNK_BYTES = 1 << 20
 # What a file system says of a name that it cannot hold, or of one that stands for a file and for a folder.
@@ -38,12 +42,15 @@ class Job:
         Of its content when it was scanned; None where that is not known.
     place : Destination
         Where it goes.
+    is_scanned : bool
+        Whether it is an input; anything else is not brought if it begins like an image.
     """
 
     name: str
     n_bytes: int | None
     sha256: str | None
     place: Destination
+    is_scanned: bool = True
 
 
 class Transfer:
@@ -81,23 +88,35 @@ class Transfer:
         Raises
         ------
         SourceError
-            If it is not what was scanned.
+            If it is not what was scanned, or can no longer be read.
         ExportError
             If the place cannot be written.
         """
         if (refused := _refused(job)) is not None:
             return refused
-        original = self._tree.find(job.name, job.n_bytes)
-        if isinstance(original, str):
-            return original
-        if original.n_bytes is not None and self._is_there(job, original):
-            return original.n_bytes
         try:
-            return self._copy(job, original) if self._how_to(job) == "copy" else self._link(job, original)
+            return self._bring(job)
+        except _UnreadableError as error:
+            if job.sha256 is not None:
+                raise _changed(job, str(error)) from error
+            return str(error)
+
+    def _bring(self, job: Job) -> int | str:
+        try:
+            return self._bring_once(job)
         except ExportError as error:
             if (words := of_the_name(job.place, error)) is None:
                 raise
-            return words
+        if not job.place.is_local:  # it takes others, and by now perhaps this one
+            with contextlib.suppress(ExportError):
+                return self._bring_once(job)
+        return words
+
+    def _bring_once(self, job: Job) -> int:
+        original = _read(self._tree.find(job.name, job.n_bytes))
+        if original.n_bytes is not None and self._is_there(job, original):
+            return original.n_bytes
+        return self._copy(job, original) if self._how_to(job) == "copy" else self._link(job, original)
 
     def _how_to(self, job: Job) -> HowToPlace:
         return self._how if self._tree.is_local and job.place.is_local else "copy"
@@ -116,30 +135,25 @@ class Transfer:
             return how == "hardlink"
         return stat.S_ISREG(facts.st_mode) and facts.st_size == original.n_bytes
 
-    def _copy(self, job: Job, original: Original) -> int | str:
-        file = self._tree.open(original)
-        if isinstance(file, str):
-            return file
+    def _copy(self, job: Job, original: Original) -> int:
+        file = _read(self._tree.open(original))
         digest, n_bytes = hashlib.sha256(), 0
-        try:
-            with file, job.place.writer(job.name, is_flushed=False) as copy:
-                for chunk in _chunks(file):
+        with file:
+            first = next(_chunks(file), b"")
+            _look(job, first)  # before a folder is made for it
+            with job.place.writer(job.name, is_flushed=False) as copy:
+                for chunk in chain([first], _chunks(file)):
                     digest.update(chunk)
                     n_bytes += copy.write(chunk)
                 _check(job, digest.hexdigest())
-        except _UnreadableError as error:
-            return str(error)
         return n_bytes
 
-    def _link(self, job: Job, original: Original) -> int | str:
+    def _link(self, job: Job, original: Original) -> int:
+        if not job.is_scanned:
+            with _read(self._tree.open(original)) as file:
+                _look(job, next(_chunks(file, N_SIGNATURE_BYTES), b""))
         if self._hash_links and job.sha256 is not None:
-            file = self._tree.open(original)
-            try:
-                if isinstance(file, str):
-                    return file
-                _check(job, _digest(file))
-            except _UnreadableError as error:
-                return str(error)
+            _check(job, _digest(_read(self._tree.open(original))))
         job.place.place(job.name, original.path, self._how)
         if self._how == "hardlink":
             self._check_copy(job, original)
@@ -161,12 +175,25 @@ class Transfer:
 
 
 class _UnreadableError(Exception):
-    """A file of the source broke off; apart from an OSError, which in a writer's block is one of the place."""
+    """A file of the source cannot be brought; apart from an OSError, which in a writer's block is one of the place."""
 
 
-def _chunks(file: BinaryIO) -> Iterator[bytes]:
+def _read(found: T | str) -> T:
+    """Return what a tree has found; raise what it says where it found nothing."""
+    if isinstance(found, str):
+        raise _UnreadableError(found)
+    return found
+
+
+def _look(job: Job, head: bytes) -> None:
+    """Refuse what was never scanned and begins like an image."""
+    if not job.is_scanned and may_be_an_image(head[:N_SIGNATURE_BYTES]):
+        raise _UnreadableError("it begins like an image, and was not scanned")
+
+
+def _chunks(file: BinaryIO, n_bytes: int = _CHUNK_BYTES) -> Iterator[bytes]:
     try:
-        while chunk := file.read(_CHUNK_BYTES):
+        while chunk := file.read(n_bytes):
             yield chunk
     except OSError as error:
         raise _UnreadableError(error.strerror or type(error).__name__) from error
@@ -181,13 +208,16 @@ def _digest(file: BinaryIO) -> str:
 
 
 def _check(job: Job, digest: str) -> None:
-    if job.sha256 is None or job.sha256 == digest:
-        return
+    if job.sha256 is not None and job.sha256 != digest:
+        raise _changed(job, f"sha256 {digest}")
+
+
+def _changed(job: Job, found: str) -> SourceError:
     name = legible(job.name.encode(errors="surrogateescape"))
-    raise SourceError(
-        f"`{name}` has changed since it was scanned",
+    return SourceError(
+        f"`{name}` has changed since it was scanned, or cannot be read any more",
         expected=f"sha256 {job.sha256}",
-        found=f"sha256 {digest}",
+        found=found,
         state="it was not written; every file that is there is whole",
         hint="scan again: only what changed is encoded anew; then score, and export to a new place",
     )
@@ -195,20 +225,20 @@ def _check(job: Job, digest: str) -> None:
 
 def _refused(job: Job) -> str | None:
     """Return why a place cannot have a file of that name, in words; None if it can."""
+    if not job.place.is_local and any("\ud800" <= letter <= "\udfff" for letter in job.name):
+        return "its name is no UTF-8, and the place takes nothing else"
     try:
         job.place.path(job.name)
-        if not job.place.is_local:
-            job.name.encode()
     except ExportError:
         return "its name leads out of the place, or is none that a path can have"
-    except UnicodeEncodeError:
-        return "its name is no UTF-8, and the place takes nothing else"
     return None
 
 
 def of_the_name(place: Destination, error: ExportError) -> str | None:
     """Return in words that the trouble is with one name and not with the whole place; None if it is not."""
     cause = error.__cause__
+    if cause is not None and not place.is_local and place.takes_files():
+        return f"the place takes other files, and not this one: {words_of(cause)}"
     if isinstance(cause, OSError) and cause.errno in _NAMES and place.folder is not None and place.folder.is_dir():
         return f"the place cannot have a file of that name: {cause.strerror}"
     return None

@@ -20,11 +20,11 @@ from clipsieve.outputs.export.local_files import is_leftover
 from clipsieve.sources import FolderSource, RemoteFolderSource
 from clipsieve.sources.connect import explain
 from clipsieve.sources.names import is_hidden, legible
-from clipsieve.sources.signatures import is_image_name
+from clipsieve.sources.signatures import is_image_name, is_unread_image_name
 
 __all__ = ["LocalTree", "Original", "Other", "RemoteTree", "Tree", "tree_of"]
 
-NOT_EXPORTED = ".git"  # the history of a folder holds what was removed from it
+NOT_EXPORTED = frozenset({".git", ".dvc", ".hg", ".svn"})  # the history of a folder holds what was removed from it
 _N_BATCH = 1000
 
 
@@ -65,6 +65,8 @@ class Other:
         Of a link: where it leads, relative to it.
     unseen : str
         Why nobody can tell what it shows, in words: such a file is never exported.
+    is_scanned : bool
+        Of a link: whether it leads to an input. Whatever else may show something is told by its first bytes once it is read.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Other:
     n_bytes: int | None = None
     target: str = ""
     unseen: str = ""
+    is_scanned: bool = False
 
 
 class Tree(ABC):
@@ -157,7 +160,7 @@ class LocalTree(Tree):
             entries = sorted(self._source.entries(folder), key=lambda entry: entry.name)
             yield folder, entries
             below = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-            pending += [os.path.join(folder, name) for name in reversed(below) if name != NOT_EXPORTED.encode()]
+            pending += [os.path.join(folder, name) for name in reversed(below) if _text(name) not in NOT_EXPORTED]
 
     def _other(self, folder: bytes, entry: os.DirEntry[bytes], decided: Decided) -> Iterator[Other]:
         relative = os.path.join(folder, entry.name)
@@ -180,8 +183,9 @@ class LocalTree(Tree):
         below = _text(target[len(self._root) :])
         if os.path.isdir(target):
             yield Other(name, "link", decision, target=os.path.relpath(f"/{below}", os.path.dirname(f"/{name}")))
-        elif NOT_EXPORTED not in below.split("/"):
-            yield Other(name, "file", max(decision, decided.decision_on(below)))
+        elif NOT_EXPORTED.isdisjoint(below.split("/")):
+            is_scanned, decision = below in decided, max(decision, decided.decision_on(below))
+            yield Other(name, "file", decision, unseen="" if is_scanned else _unseen(below), is_scanned=is_scanned)
 
 
 class RemoteTree(Tree):
@@ -217,7 +221,7 @@ class RemoteTree(Tree):
         for file in files:
             name = self._source.relative(file)
             *folders, file_name = name.split("/")
-            if name in decided or not file_name or NOT_EXPORTED in folders or is_leftover(file_name):
+            if name in decided or not file_name or not NOT_EXPORTED.isdisjoint(folders) or is_leftover(file_name):
                 continue
             if not is_hidden(name) and is_image_name(name):
                 raise _undecided(self._source.storage.url(file.path))
@@ -237,7 +241,9 @@ def _raw(name: str) -> bytes:
 
 
 def _unseen(name: str) -> str:
-    """Return why an image that is no input was never scanned."""
+    """Return why an image that is no input was never scanned, as far as its name tells."""
+    if is_unread_image_name(name):
+        return "an image of a kind that is not scanned"
     return "an image in a hidden place, which was not scanned" if is_image_name(name) else ""
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import tarfile
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from itertools import zip_longest
 from typing import BinaryIO, ClassVar
@@ -17,7 +18,9 @@ from clipsieve.evaluation.operating_points import Decision
 from clipsieve.outputs.export.base import Places, Unit, Writer, Written
 from clipsieve.outputs.export.destination import Destination
 from clipsieve.outputs.export.tar_copy import TarCopy, digest_of, tar_copy
+from clipsieve.outputs.export.unscanned import is_unscanned_image
 from clipsieve.sources.names import legible
+from clipsieve.sources.signatures import N_SIGNATURE_BYTES
 from clipsieve.sources.tar_index import split_key
 from clipsieve.sources.tar_walk import Broken, TarMember, iter_members
 from clipsieve.sources.webdataset import OpenTar, WebDatasetSource
@@ -26,6 +29,9 @@ from clipsieve.types import Shard
 __all__ = ["WebDatasetWriter"]
 
 _APPLE_DOUBLE = "._"
+_APPLE_DOUBLE_HEAD = b"\0\5\x16\7"  # RFC 1740, appendix A
+_NOWHERE = 255
+_N_NAMES_SHOWN = 5
 
 
 class WebDatasetWriter(Writer):
@@ -33,7 +39,11 @@ class WebDatasetWriter(Writer):
 
     - A sample, all members of one key wherever they stand, goes as a whole: where the strictest decision sends one of its images.
       What macOS packs beside a member, `._` and its name, goes with it.
-    - Members whose key no image has, folders among them, are kept; pax headers for all members go to every place.
+    - Members whose key no image has, folders among them, are kept; pax headers for all members go to every place. So are tars
+      without images.
+    - A member that is an image, by its name or its first bytes, and was no input, is never kept: hidden ones, those of formats
+      that cannot be decoded, those whose name says nothing, sparse files. `finish` tells of them, for the tars that were written
+      since the writer was made.
     - A hard link whose file goes elsewhere becomes that file; one whose file is not in the tar stays as it is, as symbolic
       links do.
     - A packed tar is packed anew: the same members, other bytes.
@@ -50,6 +60,8 @@ class WebDatasetWriter(Writer):
 
     def __init__(self, source: WebDatasetSource) -> None:
         self._source = source
+        self._written: set[str] = set()
+        self._left_out: dict[str, list[str]] = {}  # by tar
 
     def unit_of(self, shard: Shard) -> str:
         """Return the tar's name; see `Writer.unit_of`."""
@@ -73,6 +85,7 @@ class WebDatasetWriter(Writer):
         ExportError
             If a place cannot be written.
         """
+        self._written |= {unit.name} if unit.shards else set()
         name, n_images = os.fsdecode(unquote_to_bytes(unit.name)), self._n_images(unit)
         problems = {
             row: f"the rest of `{legible(unit.name)}` is damaged and cannot be read"
@@ -88,6 +101,14 @@ class WebDatasetWriter(Writer):
         standing = {row: name for row, code in enumerate(codes) if code in targets}
         return Written(len(sizes), sum(sizes), standing, problems)
 
+    def finish(self, places: Places) -> Iterator[Written]:
+        """Write the tars without images, and tell of images that were no inputs; see `Writer.finish`."""
+        for name in self._source.tars:
+            if name not in self._written and Decision.KEEP in places:
+                yield self.write(Unit(name, (), (), (), np.zeros(0, dtype=np.uint8)), places)
+        for name, members in self._left_out.items():
+            yield Written(problems={0: _words_of_unscanned(name, members)})
+
     def _n_images(self, unit: Unit) -> int:
         """Return how many of a unit's inputs are images; a tar whose inputs all are need not be opened for it."""
         if all(_key_of(unit, image_id) is not None for image_id in unit.image_ids):
@@ -99,7 +120,7 @@ class WebDatasetWriter(Writer):
         tar = self._source.open_tar(unit.name)
         damage = tar.index.damage
         if tar.file is None or (damage is not None and damage.offset == 0):
-            if any(_key_of(unit, image_id) is not None for image_id in unit.image_ids):
+            if not unit.image_ids or any(_key_of(unit, image_id) is not None for image_id in unit.image_ids):
                 raise _changed(unit, "a tar that can be opened", damage.detail if damage else "none")
             return False
         _check_ids(unit, tar)
@@ -108,7 +129,9 @@ class WebDatasetWriter(Writer):
             for decision, place in places.items():
                 target = stack.enter_context(place.writer(name))
                 copies[int(decision)] = stack.enter_context(tar_copy(target, tar.file, is_gzip=tar.is_gzip))
-            _Sorter(unit, tar, tar.file, copies).run()
+            left_out = _Sorter(unit, tar, tar.file, copies).run()
+        if left_out and Decision.KEEP in places:
+            self._left_out[unit.name] = left_out
         return True
 
 
@@ -125,8 +148,10 @@ class _Sorter:
             key = split_key(image.name)[0]
             self._codes[key] = max(self._codes.get(key, 0), code)
         self._standing: dict[str, int] = {}  # where the file of each name went
+        self._left_out: list[str] = []
 
-    def run(self) -> None:
+    def run(self) -> list[str]:
+        """Copy all members; return the names of those that would be kept, but are images that nobody has looked at."""
         digests = iter(self._unit.sha256)
         try:
             for member in iter_members(self._file):
@@ -134,6 +159,7 @@ class _Sorter:
         except Broken as broken:
             if broken.damage != self._tar.index.damage:  # the disk, say: what is behind it would be lost in silence
                 raise _changed(self._unit, "the tar as it was when it was opened", broken.damage.detail) from broken
+        return self._left_out
 
     def _check(self, member: TarMember, found: str | None, expected: str | None) -> None:
         if found is not None and expected is not None and found != expected:
@@ -141,7 +167,7 @@ class _Sorter:
 
     def _copy(self, member: TarMember) -> str | None:
         """Copy a member to its place; return the hash of its content, None if it has no place, or no content."""
-        own = self._decision_on(member)
+        own = self._place_of(member)
         is_apart = member.info.islnk() and member.extent is not None and self._standing.get(member.info.linkname) != own
         if member.extent is not None:
             self._standing[member.info.name] = own
@@ -160,6 +186,32 @@ class _Sorter:
         except SourceError as error:
             raise _changed(self._unit, "a member that can be read", error.what, member.info.name) from error
 
+    def _place_of(self, member: TarMember) -> int:
+        """Return the code of the decision on a member; that of no place for an image that was no input, and would be kept."""
+        decision = self._decision_on(member)
+        if decision != Decision.KEEP or member.is_image or not self._is_unscanned(member):
+            return decision
+        self._left_out.append(member.info.name)
+        return _NOWHERE
+
+    def _is_unscanned(self, member: TarMember) -> bool:
+        info = member.info
+        start = member.extent.start if member.extent else info.offset_data
+        n_bytes = member.extent.n_bytes if member.extent else info.size
+        # Readers take what they do not know for a file; the extent of a sparse one is not known here.
+        has_content = member.extent is not None or info.isreg() or info.type not in tarfile.SUPPORTED_TYPES
+        if not has_content or not n_bytes:
+            return False
+        try:
+            self._file.seek(start)
+            head = self._file.read(min(N_SIGNATURE_BYTES, n_bytes))
+        except OSError as error:
+            raise _changed(self._unit, "a member that can be read", error.strerror or "", info.name) from error
+        is_note_of_macos = head.startswith(_APPLE_DOUBLE_HEAD) and info.name.rpartition("/")[2].startswith(
+            _APPLE_DOUBLE
+        )
+        return not is_note_of_macos and is_unscanned_image(info.name, head)
+
     def _decision_on(self, member: TarMember) -> int:
         if member.info.isdir():
             return int(Decision.KEEP)
@@ -172,6 +224,12 @@ def _key_of(unit: Unit, image_id: str) -> str | None:
     """Return the key of an image from its id; None for what is no image, but tells that a tar is damaged."""
     name = image_id.removeprefix(f"{unit.name}/")
     return None if name == image_id else split_key(name)[0]
+
+
+def _words_of_unscanned(tar: str, members: list[str]) -> str:
+    names = [f"`{legible(name.encode(errors='surrogateescape'))[:200]}`" for name in members[:_N_NAMES_SHOWN]]
+    more = f" and {len(members) - len(names):,} more" if len(members) > len(names) else ""
+    return f"`{legible(tar)}`: images that were not scanned are left out: {', '.join(names)}{more}"
 
 
 def _check_ids(unit: Unit, tar: OpenTar) -> None:

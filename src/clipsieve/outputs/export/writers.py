@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
-from clipsieve.outputs.export.base import Places, Unit, Writer, Written
+from clipsieve.errors import UsageError
+from clipsieve.outputs.export.base import Writer
 from clipsieve.outputs.export.embeddings import EmbeddingsWriter, plan_embeddings
 from clipsieve.outputs.export.fates import Stretch
 from clipsieve.outputs.export.folder import FolderWriter
 from clipsieve.outputs.export.huggingface import HuggingFaceWriter
+from clipsieve.outputs.export.list_units import ListWriter, list_shards
 from clipsieve.outputs.export.options import ExportOptions
 from clipsieve.outputs.export.originals import check_shards, reopen, stretches_of
 from clipsieve.outputs.export.table import TableWriter
@@ -32,13 +32,10 @@ class PlannedWriter:
         Knows the kind of source.
     stretches : tuple of Stretch
         All parts of the run, in order.
-    location : str
-        Where the source lies.
     """
 
     writer: Writer
     stretches: tuple[Stretch, ...]
-    location: str
 
 
 def plan_writer(run: Run, options: ExportOptions) -> PlannedWriter:
@@ -48,24 +45,39 @@ def plan_writer(run: Run, options: ExportOptions) -> PlannedWriter:
     ------
     SourceError
         If the source is gone, or is not what was scanned. For lists, it is not looked at.
+    UsageError
+        If an option means nothing for this source or form.
     """
-    location = options.location or run.manifest.source_location
+    _refuse_unused(run, options)
     if options.form != "same":
-        shards = tuple(Shard(i, (), "", images.num_rows) for i, images in enumerate(run.iter_images(["image_id"])))
-        return PlannedWriter(_Nothing(), _stretches(_Nothing(), shards), location)
+        return _planned(ListWriter(), list_shards(run))
     if run.external is not None:
-        embeddings = EmbeddingsWriter(run.external)
-        return PlannedWriter(embeddings, _stretches(embeddings, plan_embeddings(run.external)), location)
+        return _planned(EmbeddingsWriter(run.external), plan_embeddings(run.external))
     source = reopen(run, options.location)
     # What the scan found out of each tar saves opening it again only to count.
     shards = source.plan(run.manifest.part_size, run.load_listing(run.path)).shards
     check_shards(run, shards, is_moved=options.location is not None)
-    writer = _writer_of(source, options)
-    return PlannedWriter(writer, _stretches(writer, shards), location)
+    return _planned(_writer_of(source, options), shards)
 
 
-def _stretches(writer: Writer, shards: tuple[Shard, ...]) -> tuple[Stretch, ...]:
-    return tuple(stretches_of(shards, [writer.unit_of(shard) for shard in shards]))
+def _planned(writer: Writer, shards: tuple[Shard, ...]) -> PlannedWriter:
+    return PlannedWriter(writer, tuple(stretches_of(shards, [writer.unit_of(shard) for shard in shards])))
+
+
+def _refuse_unused(run: Run, options: ExportOptions) -> None:
+    """Refuse options that would do nothing: who asks for links must not get copies without a word."""
+    is_list, kind = options.form != "same", run.manifest.source_kind
+    if options.how != "copy" and (is_list or kind not in ("folder", "table")):
+        raise UsageError(
+            f"`--files {options.how}` means nothing for {'a list' if is_list else f'a source that is read as {kind}'}",
+            expected="a folder, or a table that names files",
+            state="nothing was written",
+        )
+    if options.location is not None and (is_list or run.external is not None):
+        raise UsageError(
+            f"`--from` means nothing for {'a list' if is_list else 'embeddings, which are read where they lie'}",
+            state="nothing was written",
+        )
 
 
 def _writer_of(source: Source, options: ExportOptions) -> Writer:
@@ -78,18 +90,3 @@ def _writer_of(source: Source, options: ExportOptions) -> Writer:
     if isinstance(source, HuggingFaceSource):
         return HuggingFaceWriter(source)
     raise TypeError(f"no writer for a source of the kind {source.kind!r}")
-
-
-class _Nothing(Writer):
-    """For lists, which are made of the run alone: no file of the source is touched."""
-
-    kind: ClassVar[str] = "list"
-
-    def unit_of(self, shard: Shard) -> str:
-        return str(shard.index)
-
-    def write(self, unit: Unit, places: Places) -> Written:  # noqa: ARG002
-        return Written()
-
-    def finish(self, places: Places) -> Iterator[Written]:  # noqa: ARG002
-        yield from ()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 
-from clipsieve.classifiers.taxonomy import Taxonomy
-from clipsieve.engines.concepts import ConceptVectors, build_concepts
+from clipsieve.engines.concepts import ConceptVectors
 from clipsieve.engines.decisions import Decider
+from clipsieve.engines.private_places import as_printable
 from clipsieve.engines.verdict_files import ImageVerdicts
 from clipsieve.evaluation.class_rates import rate_classes
 from clipsieve.evaluation.term_counts import TermCounter
@@ -23,7 +23,6 @@ from clipsieve.outputs.report.method import build_method
 from clipsieve.outputs.report.records import (
     ClassFlags,
     Concept,
-    Example,
     Failure,
     HistogramBin,
     Report,
@@ -32,7 +31,7 @@ from clipsieve.outputs.report.records import (
     TermSection,
 )
 from clipsieve.outputs.report.words import calibration_words, name_of_source, promise_words
-from clipsieve.store import Run
+from clipsieve.store import Run, RunManifest
 
 __all__ = ["MAX_TERMS_SHOWN", "MIN_Z", "build_report"]
 
@@ -46,12 +45,8 @@ def build_report(
     made: str,
     scores_name: str | None = None,
     verdicts: ImageVerdicts | None = None,
-    verdicts_path: str | Path | None = None,
-    taxonomy: Taxonomy | None = None,
     concepts: ConceptVectors | None = None,
-    model: str | None = None,
     title: str | None = None,
-    examples: tuple[Example, ...] = (),
     has_thumbnails: bool = False,
     on_progress: Callable[[int, int], object] = lambda _n_done, _n_total: None,
 ) -> Report:
@@ -63,43 +58,30 @@ def build_report(
         With scores.
     made : str
         Now, UTC, ISO 8601.
-    scores_name : str, optional
-        By default the only ones there are.
-    verdicts : ImageVerdicts, optional
-        What people have said.
-    verdicts_path : str or Path, optional
-        A filled-in sample of `clipsieve prevalence`; by default the file of the verdicts, if it is one.
-    taxonomy : Taxonomy, optional
-        What the flagged images may show; without it, nothing is assigned.
+    scores_name, verdicts
+        As for `Decider`.
     concepts : ConceptVectors, optional
-        The same as `build_concepts` gave it, if that was done before.
-    model : str, optional
-        Where the run's encoder lies now, which reads the taxonomy; by default where it lay when the run was scanned.
+        What the flagged images may show, as `build_concepts` gives it; without it, nothing is assigned.
     title : str, optional
         The name of the data set; by default the last part of the source's place.
-    examples, has_thumbnails
-        As in `Report`.
+    has_thumbnails
+        As in `Report`, whose examples are added later.
     on_progress : callable
         Called with the number of images done and listed.
 
     Raises
     ------
-    UsageError
-        If no scores were named and there is not exactly one, a verdict is about no image of the run, or `verdicts_path` is no
-        sample of it.
-    RunNotFoundError, RunCorruptError
-        If the scores are not there, or a part is missing, damaged, or older than the scan.
+    UsageError, RunNotFoundError, RunCorruptError
+        As for `Decider`, or if a verdict is about no image of the run, or a part is missing, damaged, or older than the scan.
     """
     decider = Decider(run, scores_name=scores_name, verdicts=verdicts)
-    if concepts is None and taxonomy is not None:
-        concepts = build_concepts(run, taxonomy, model=model)
     counts = _count(decider, concepts, on_progress)
-    estimate = _estimate(run, counts, verdicts_path)
+    estimate = estimate_from_sample(run, verdicts, counts.is_flagged) if verdicts else SampleEstimate()
     manifest, facts, classes = run.manifest, decider.facts, _classes(counts)
     return Report(
-        title=title or name_of_source(manifest.source_location),
+        title=as_printable(title or _title(manifest)),
         made=made,
-        source_location=manifest.source_location,
+        source_location=as_printable(manifest.source_location),
         source_kind=manifest.source_kind,
         figures=build_figures(counts, classes, estimate, n_listed=manifest.n_images, n_ignored=manifest.n_ignored),
         failures=tuple(Failure(code, n) for code, n in _ranked(counts.failures)),
@@ -111,9 +93,9 @@ def build_report(
         classes=classes,
         taxonomy=_taxonomy(counts, concepts),
         terms=_terms(counts),
-        examples=examples,
+        examples=(),
         has_thumbnails=has_thumbnails,
-        method=build_method(run, counts, concepts.taxonomy if concepts else None),
+        method=build_method(run, counts, concepts.taxonomy if concepts else None, title),
         limits=build_limits(manifest, counts, estimate, concepts),
     )
 
@@ -127,11 +109,10 @@ def _count(decider: Decider, concepts: ConceptVectors | None, on_progress: Calla
     return counts
 
 
-def _estimate(run: Run, counts: RunCounts, asked: str | Path | None) -> SampleEstimate:
-    verdicts = counts.decider.verdicts
-    if asked is not None:
-        return estimate_from_sample(run, Path(asked), counts.is_flagged, must_be_one=True)
-    return estimate_from_sample(run, verdicts.path, counts.is_flagged) if verdicts else SampleEstimate()
+def _title(manifest: RunManifest) -> str:
+    has_patterns = manifest.source_kind not in ("folder", "huggingface")
+    is_pattern = has_patterns and not os.path.exists(manifest.source_location)  # noqa: PTH110 - it may be a URL
+    return name_of_source(manifest.source_location, is_pattern=is_pattern)
 
 
 def _ranked(counts: Mapping[str, int]) -> list[tuple[str, int]]:

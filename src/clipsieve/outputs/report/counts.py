@@ -12,8 +12,9 @@ from jaxtyping import Bool, Float32, Int64
 
 from clipsieve.engines.concepts import ConceptVectors
 from clipsieve.engines.decisions import DecidedPart, Decider
+from clipsieve.engines.lineage import ID_PREFIX
 from clipsieve.evaluation.term_counts import TermCounter
-from clipsieve.outputs.report.flagged import assign_flagged, flag_mask
+from clipsieve.outputs.report.flagged import ScoresDigest, assign_flagged, flag_mask
 from clipsieve.types import FailureCode
 
 __all__ = ["COLUMNS", "N_BINS", "Assignments", "RunCounts"]
@@ -71,6 +72,7 @@ class RunCounts:
         self.assignments = Assignments(concepts) if concepts and concepts.vectors is not None else None
         self._concepts = concepts
         self._images, self._parts = hashlib.sha256(), hashlib.sha256()
+        self._scores = ScoresDigest(decider.facts.threshold)
 
     @property
     def images_sha256(self) -> str:
@@ -82,10 +84,26 @@ class RunCounts:
         """Over what each part says it was made from, and the number of its rows."""
         return self._parts.hexdigest()
 
+    @property
+    def scores_sha256(self) -> str:
+        """See `ScoresDigest`."""
+        return self._scores.sha256
+
+    def n_of(self, what: str) -> int:
+        """Return how many scored images are "reviewed", "unwanted" or "unsure", flagged or not."""
+        return self.n[f"flagged_{what}"] + self.n[f"unflagged_{what}"]
+
+    def is_decided(self, *wheres: str) -> bool:
+        """Return whether there are images that are "flagged" or "unflagged", and people called every one unwanted or wanted."""
+        n_images = {"flagged": self.n["flagged"], "unflagged": self.n["scored"] - self.n["flagged"]}
+        n_decided = sum(self.n[f"{where}_reviewed"] - self.n[f"{where}_unsure"] for where in wheres)
+        return 0 < n_decided == sum(n_images[where] for where in wheres)
+
     def add(self, part: DecidedPart) -> None:
         """Count one part that was read with `COLUMNS`."""
         scored = part.probability.is_valid().to_numpy()
         flagged = flag_mask(part.probability, self.decider.facts.threshold)
+        self._scores.add(part.probability)
         self._add_hashes(part.images)
         self._add_rows(part.images)
         self._add_scores(part.probability, flagged)
@@ -98,8 +116,12 @@ class RunCounts:
             self.assignments.add(*assign_flagged(self.decider.run, part.index, flagged, self._concepts))
 
     def _add_hashes(self, images: pa.Table) -> None:
-        for digest in images.column("sha256").to_pylist():
+        digests = images.column("sha256").to_pylist()
+        for digest in digests:
             self._images.update(f"{digest or ''}\n".encode())
+        if tuned_on := self.decider.facts.tuned_on:
+            ids = images.column("image_id").to_pylist()
+            self.n["tuned_on"] += sum(map(tuned_on.__contains__, map(_training_digest, digests, ids)))
         facts = sorted((images.schema.metadata or {}).items())
         made_from = [b"%s=%s" % (key, value) for key, value in facts if key.startswith(b"clipsieve.")]
         self._parts.update(b" ".join([*made_from, str(images.num_rows).encode()]) + b"\n")
@@ -137,10 +159,13 @@ class RunCounts:
         for row in (row for row, name in enumerate(part.annotators) if name is not None):
             image_id = ids[row].as_py()
             unwanted = self.decider.verdicts.by_image[image_id].unwanted
-            where = "flagged" if flagged[row] else "unflagged" if scored[row] else "failed"
+            where = "flagged" if flagged[row] else "unflagged" if scored[row] else "unscored"
             self.is_flagged[image_id] = bool(flagged[row])
-            self.n["verdicts"] += 1
-            self.n["verdicts_unwanted"] += unwanted is True
-            self.n["verdicts_unsure"] += unwanted is None
             self.n[f"{where}_reviewed"] += 1
             self.n[f"{where}_unwanted"] += unwanted is True
+            self.n[f"{where}_unsure"] += unwanted is None
+
+
+def _training_digest(sha256: str | None, image_id: str) -> str:
+    """Return what an image is called where the images of a classifier's training are listed; see `RatedImages`."""
+    return sha256[:16] if sha256 else ID_PREFIX + hashlib.sha256(image_id.encode()).hexdigest()[:13]

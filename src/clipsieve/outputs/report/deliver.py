@@ -12,18 +12,18 @@ from clipsieve.classifiers import builtin_taxonomy, load_taxonomy
 from clipsieve.engines.concepts import ConceptVectors, build_concepts
 from clipsieve.engines.verdict_files import ImageVerdicts, read_image_verdicts
 from clipsieve.errors import UsageError
+from clipsieve.outputs.apart import check_apart, taken_by
 from clipsieve.outputs.report.build import build_report
 from clipsieve.outputs.report.examples import choose_examples
-from clipsieve.outputs.report.files import write_report_files
+from clipsieve.outputs.report.files import check_folder, write_report_files
 from clipsieve.outputs.report.flagged import FlaggedImage, flagged_rows
 from clipsieve.outputs.report.records import Report
-from clipsieve.outputs.text_files import write_text
 from clipsieve.store import Run
 
 if TYPE_CHECKING:
     from clipsieve.outputs.report.records import Example
 
-__all__ = ["Findings", "ReportOptions", "find", "write_report"]
+__all__ = ["Findings", "ReportOptions", "check_places", "find", "write_report"]
 
 NO_TAXONOMY = "none"
 
@@ -36,8 +36,8 @@ class ReportOptions:
     ----------
     scores_name : str or None
         Whose scores; None for the only ones there are.
-    verdicts : Path or None
-        A file with what people have said; see `read_image_verdicts`.
+    verdicts : ImageVerdicts, str or Path, or None
+        What people have said, or a file of it; see `read_image_verdicts`.
     taxonomy : str or None
         A file of concepts, "none" to leave them out, None for the built-in ones.
     model : str or None
@@ -51,7 +51,7 @@ class ReportOptions:
     """
 
     scores_name: str | None = None
-    verdicts: Path | None = None
+    verdicts: ImageVerdicts | str | Path | None = None
     taxonomy: str | None = None
     model: str | None = None
     title: str | None = None
@@ -82,8 +82,14 @@ class Findings:
     warnings: tuple[str, ...]
 
     def flagged(self, scores_name: str | None) -> Iterator[FlaggedImage]:
-        """Yield the flagged images one by one."""
-        return flagged_rows(self.run, scores_name, concepts=self.concepts, verdicts=self.verdicts)
+        """Yield the flagged images one by one; RunConflictError at the end if these are not the scores of the report any more."""
+        return flagged_rows(
+            self.run,
+            scores_name,
+            concepts=self.concepts,
+            verdicts=self.verdicts,
+            scores_sha256=self.report.method["run"]["scores_sha256"],
+        )
 
 
 def find(
@@ -94,7 +100,8 @@ def find(
     on_progress: Callable[[int, int], object] = lambda _n_done, _n_total: None,
 ) -> Findings:
     """Gather what there is to say of a run; errors as for `write_report`."""
-    verdicts = None if options.verdicts is None else read_image_verdicts(options.verdicts)
+    given = options.verdicts
+    verdicts = read_image_verdicts(given) if isinstance(given, str | Path) else given
     concepts = _concepts(run, options)
     report = build_report(
         run,
@@ -126,9 +133,16 @@ def _with_examples(found: Findings, options: ReportOptions) -> Findings:
         from clipsieve.outputs.report.thumbnails import add_thumbnails
 
         examples, problem = add_thumbnails(found.run, examples, location=options.location)
-    said = (f"Some examples have no thumbnail: {problem}.",) if problem else ()
+    said = (f"{problem[:1].upper()}{problem[1:]}.",) if problem else ()
     report = replace(found.report, examples=examples, limits=found.report.limits + said)
     return replace(found, report=report, warnings=found.warnings + said)
+
+
+def check_places(run: Run, options: ReportOptions, *paths: Path) -> None:
+    """Raise UsageError if something would be written into the source or the run, or around them; then nothing is written."""
+    taken = [*taken_by(run), *(taken_by(run, options.location) if options.location else ())]
+    for path in paths:
+        check_apart(str(path), taken)
 
 
 def write_report(
@@ -159,20 +173,26 @@ def write_report(
     Raises
     ------
     UsageError
-        If no scores were named and there is not exactly one, the output is no name for a page, or the verdicts make no sense.
+        If no scores were named and there is not exactly one, the output is no name for a page or lies in the source or the run,
+        or the verdicts make no sense.
     PromptSetError
         If the taxonomy's file is malformed.
     RunNotFoundError, RunCorruptError
         If the scores are not there, or are damaged.
+    RunConflictError
+        If the run was scored anew meanwhile, or another process writes to the same place.
     ExportError
-        If a file cannot be written.
+        If a file cannot be written, or would replace what is no report's, or what people have written into a report's table.
     """
     from clipsieve.outputs.report.page import render_page
 
     path, told = Path(output), options or ReportOptions()
     if path.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"`{path}` is no name for a page", expected="a name that ends in `.html`")
+    folder = path.with_suffix("")
+    check_places(run, told, path, folder)
+    check_folder(folder)
     found = find(run, told, with_examples=True, on_progress=on_progress)
-    write_report_files(found.report, found.flagged(told.scores_name), path.with_suffix(""))
-    write_text(path, render_page(found.report))
+    page = render_page(found.report)
+    write_report_files(found.report, found.flagged(told.scores_name), folder, texts={path: page})
     return found

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from clipsieve.engines.prevalence import PrevalenceReport, estimate_prevalence
-from clipsieve.engines.rating_tables import RatingTable
-from clipsieve.engines.verdicts import COLUMNS, read_verdicts
+import numpy as np
+
+from clipsieve.engines.prevalence import PrevalenceReport, estimate_from_verdicts
+from clipsieve.engines.private_places import without_folders
+from clipsieve.engines.verdict_files import ImageVerdicts
+from clipsieve.engines.verdicts import read_verdicts
 from clipsieve.errors import UsageError
+from clipsieve.evaluation.prevalence import Prevalence, estimate
 from clipsieve.outputs.report.words import count_of
 from clipsieve.store import Run
 
@@ -26,6 +29,10 @@ class SampleEstimate:
     ----------
     found : PrevalenceReport or None
         None if there is no sample, or it cannot be used.
+    precision : Prevalence or None
+        How much of the flagged is unwanted; None without a sample, or if it was drawn for other flags.
+    is_sample : bool
+        Whether the verdicts are those of a sample, usable or not: then some images were likelier to be looked at than others.
     is_recall_known : bool
         Whether the sample was drawn for the threshold of the scores: only then its recall is theirs.
     problems : tuple of str
@@ -33,45 +40,49 @@ class SampleEstimate:
     """
 
     found: PrevalenceReport | None = None
+    precision: Prevalence | None = None
+    is_sample: bool = False
     is_recall_known: bool = False
     problems: tuple[str, ...] = ()
 
 
-def estimate_from_sample(
-    run: Run, path: Path, is_flagged: Mapping[str, bool], *, must_be_one: bool = False
-) -> SampleEstimate:
-    """Estimate from a file of verdicts, if it is a sample of `clipsieve prevalence`.
+def estimate_from_sample(run: Run, verdicts: ImageVerdicts, is_flagged: Mapping[str, bool]) -> SampleEstimate:
+    """Estimate from verdicts, if their file is a sample of `clipsieve prevalence`.
 
     Parameters
     ----------
     run : Run
         The one that the sample was drawn from.
-    path : Path
-        The file.
+    verdicts : ImageVerdicts
+        Of that file.
     is_flagged : mapping of str to bool
         By image id, whether an image is flagged by the scores that the report is about; some of the sample's will do.
-    must_be_one : bool, default=False
-        Whether a file that is no sample, or none that can be used, is an error (UsageError) and not a problem.
     """
+    if not verdicts.is_sample:
+        return SampleEstimate(problems=(f"{NOT_ESTIMATED}: that takes verdicts on a random sample",))
     try:
-        if not must_be_one and not _is_sample(path):
-            return SampleEstimate(problems=(f"{NOT_ESTIMATED}: that takes verdicts on a random sample",))
-        found = estimate_prevalence(run, path)
-        n_other = sum(is_flagged.get(line.image_id, line.flagged) != line.flagged for line in read_verdicts(path))
+        lines = read_verdicts(verdicts.path)
+        found = estimate_from_verdicts(run, verdicts.path, lines)
     except UsageError as error:
-        if must_be_one:
-            raise
-        return SampleEstimate(problems=(f"{NOT_ESTIMATED}: {error.what}",))
-    problems = list(found.warnings)
-    if n_other:
-        problems.append(
-            f"{count_of(n_other, 'image')} of the sample had another flag when it was drawn: which share of the unwanted images "
-            "is flagged was not estimated"
-        )
-    return SampleEstimate(found, not n_other, tuple(problems))
+        what = without_folders(error.what.replace(str(verdicts.path), verdicts.path.name))
+        return SampleEstimate(is_sample=True, problems=(f"{NOT_ESTIMATED}: {what}",))
+    n_other = sum(is_flagged.get(line.image_id, line.flagged) != line.flagged for line in lines)
+    if not n_other:
+        return SampleEstimate(found, _precision(found), is_sample=True, is_recall_known=True, problems=found.warnings)
+    other = (
+        f"{count_of(n_other, 'image')} of the sample had another flag when it was drawn: which share of the unwanted images is "
+        "flagged, and which share of the flagged is unwanted, was not estimated"
+    )
+    return SampleEstimate(found, is_sample=True, problems=(*found.warnings, other))
 
 
-def _is_sample(path: Path) -> bool:
-    """Return whether a table has the columns of a sample, of which `uri` is only for people, and is CSV."""
-    table = RatingTable.open(path)
-    return table.unit == "line" and set(COLUMNS) - {"uri"} <= set(table.names)
+def _precision(found: PrevalenceReport) -> Prevalence | None:
+    """Return the estimate over the strata that were flagged: each is flagged as a whole, or not at all."""
+    strata = [stratum for stratum in found.strata if stratum.flagged]
+    if not strata:
+        return None
+    hits, judged, sizes = (
+        np.array([getattr(stratum, name) for stratum in strata], dtype=np.int64)
+        for name in ("n_hits", "n_judged", "n_images")
+    )
+    return estimate(hits, judged, sizes)

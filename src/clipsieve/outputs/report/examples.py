@@ -4,61 +4,20 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
-from typing import Protocol, runtime_checkable
 
 from clipsieve.errors import UsageError
+from clipsieve.outputs.report.flagged import FlaggedImage
 from clipsieve.outputs.report.records import Example
 
-__all__ = ["FlaggedRow", "choose_examples"]
+__all__ = ["choose_examples"]
 
 
-@runtime_checkable
-class FlaggedRow(Protocol):
-    """What is known of one flagged image, in the words of `Example`; `index` is its place in the data set, from 0."""
-
-    @property
-    def index(self) -> int:
-        """Its place in the data set."""
-
-    @property
-    def image_id(self) -> str:
-        """As in the run."""
-
-    @property
-    def uri(self) -> str:
-        """As in the run."""
-
-    @property
-    def label(self) -> str | None:
-        """Its class."""
-
-    @property
-    def caption(self) -> str | None:
-        """Its text."""
-
-    @property
-    def probability(self) -> float:
-        """Of the unwanted class."""
-
-    @property
-    def concept(self) -> str | None:
-        """The title of its concept."""
-
-    @property
-    def margin(self) -> float | None:
-        """Between its concept and the next one."""
-
-    @property
-    def verdict(self) -> str | None:
-        """What people said."""
-
-
-def choose_examples(rows: Iterable[FlaggedRow], *, per_concept: int = 6, most: int = 60) -> tuple[Example, ...]:
+def choose_examples(rows: Iterable[FlaggedImage], *, per_concept: int = 6, most: int = 60) -> tuple[Example, ...]:
     """Return the most probable images of each concept, from a stream of rows.
 
     Parameters
     ----------
-    rows : iterable of FlaggedRow
+    rows : iterable of FlaggedImage
         In any order; only those that may be shown are held.
     per_concept : int, default=6
         At most so many of each concept, >= 1.
@@ -82,7 +41,7 @@ def choose_examples(rows: Iterable[FlaggedRow], *, per_concept: int = 6, most: i
             expected="at least 1 of each concept, and at least 0 in all",
             found=f"{per_concept} of each concept, {most} in all",
         )
-    heaps: dict[str | None, list[tuple[float, int, FlaggedRow]]] = {}
+    heaps: dict[str | None, list[tuple[float, int, FlaggedImage]]] = {}
     counts: dict[str | None, int] = {}
     for row in rows:
         heap = heaps.setdefault(row.concept, [])
@@ -106,7 +65,7 @@ def _share_out(wanted: list[int], most: int) -> list[int]:
     return given
 
 
-def _example(row: FlaggedRow) -> Example:
+def _example(row: FlaggedImage) -> Example:
     return Example(
         image_id=row.image_id,
         uri=row.uri,

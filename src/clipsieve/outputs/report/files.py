@@ -6,7 +6,7 @@ import contextlib
 import csv
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import BinaryIO, TextIO
@@ -14,13 +14,17 @@ from urllib.parse import unquote_to_bytes
 
 import numpy as np
 
-from clipsieve.errors import ExportError
+from clipsieve.engines.private_places import as_printable
+from clipsieve.errors import ExportError, RunConflictError, RunError
 from clipsieve.outputs.report.as_json import report_to_json
 from clipsieve.outputs.report.flagged import FlaggedImage
 from clipsieve.outputs.report.flagged_table import FlaggedTable
+from clipsieve.outputs.report.own_marks import check_nothing_lost
 from clipsieve.outputs.report.records import ClassFlags, Concept, Failure, Figure, HistogramBin, Report, Term
+from clipsieve.outputs.text_files import write_text
+from clipsieve.store import locked
 
-__all__ = ["FLAGGED_COLUMNS", "REPORT_FILES", "write_report_files"]
+__all__ = ["FLAGGED_COLUMNS", "REPORT_FILES", "check_folder", "write_report_files"]
 
 FLAGGED_COLUMNS = tuple(field.name for field in fields(FlaggedImage))
 _TABLES = ("figures.csv", "classes.csv", "taxonomy.csv", "terms-class-names.csv", "terms-captions.csv", "failures.csv")
@@ -28,7 +32,14 @@ _LISTS = ("flagged.csv", "flagged.parquet", "published-list.csv")
 REPORT_FILES = ("report.json", *_TABLES, "histogram.csv", *_LISTS)
 
 
-def write_report_files(report: Report, rows: Iterable[FlaggedImage], folder: str | Path) -> list[Path]:
+def write_report_files(
+    report: Report,
+    rows: Iterable[FlaggedImage],
+    folder: str | Path,
+    *,
+    ours: Sequence[str] = (),
+    texts: Mapping[Path, str] | None = None,
+) -> list[Path]:
     """Write a report into a folder, and its flagged images one by one; files of an earlier report are replaced.
 
     Texts stand in the tables exactly as the source gives them, whatever they begin with: they must be found again.
@@ -42,7 +53,11 @@ def write_report_files(report: Report, rows: Iterable[FlaggedImage], folder: str
     rows : iterable of FlaggedImage
         As `flagged_rows` gives them; none is held.
     folder : str or Path
-        A new or existing one.
+        A new or empty one, or that of an earlier report.
+    ours : sequence of str
+        Names of further files that may lie there.
+    texts : mapping of Path to str, optional
+        Files that belong to the report and lie elsewhere: they are written last.
 
     Returns
     -------
@@ -52,41 +67,72 @@ def write_report_files(report: Report, rows: Iterable[FlaggedImage], folder: str
     Raises
     ------
     ExportError
-        If a file cannot be written, each file then being whole, that of an earlier report or this one's; or if the folder
-        holds files of these names that are no report's.
+        If a file cannot be written, each file then being whole, that of an earlier report or this one's; if the folder holds
+        files that are no report's; or if people have written into `flagged.csv` what would be lost.
+    RunConflictError
+        If another process writes to the folder.
     """
     folder = Path(folder)
-    _refuse_strangers(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    check_folder(folder, ours)
+    with _held(folder), _mended(folder):
         with _all_or_none(folder) as paths:
             paths["report.json"].write_bytes(_json(report))
             for name, columns, records in _tables(report):
                 _write_table(paths[name], columns, records)
             _write_lists(paths, rows, report.source_kind)
+            check_nothing_lost(folder, paths["flagged.csv"], FLAGGED_COLUMNS)
+        for path, text in (texts or {}).items():
+            write_text(path, text)
+    return [folder / name for name in REPORT_FILES]
+
+
+def check_folder(folder: Path, ours: Sequence[str] = ()) -> None:
+    """Raise ExportError if a folder holds something, and no earlier report: `classes.csv` is a name that others give, too.
+
+    Names that begin with a dot do not count, nor do those of `ours`.
+    """
+    with _mended(folder):
+        there = sorted(path.name for path in folder.iterdir() if path.name[0] != ".") if folder.exists() else []
+    strange = [name for name in there if name not in ours]
+    try:
+        is_report = not strange or "format_version" in json.loads((folder / "report.json").read_bytes())
+    except (OSError, ValueError, TypeError):
+        is_report = False
+    if not is_report:
+        shown = ", ".join(f"`{as_printable(name)}`" for name in strange[:5])
+        raise ExportError(
+            f"the folder `{folder}` holds files that are no report's",
+            expected="a new or empty folder, or one with an earlier report",
+            found=shown + (", ..." if len(strange) > 5 else ""),
+            state="nothing was written",
+            hint="name another place, or move them away",
+        )
+
+
+@contextlib.contextmanager
+def _mended(folder: Path) -> Iterator[None]:
+    """Say what the system says in our own words."""
+    try:
+        yield
     except OSError as error:
         raise ExportError(
             f"cannot write the report into `{folder}`: {error.strerror or error}",
             state="every file that is there is whole",
             hint="make room or mend the permissions, or name another place",
         ) from error
-    return [folder / name for name in REPORT_FILES]
 
 
-def _refuse_strangers(folder: Path) -> None:
-    """Raise ExportError if files would be replaced that are no report's: `classes.csv` is a name that others give, too."""
-    there = [name for name in REPORT_FILES if (folder / name).exists()]
-    try:
-        is_report = not there or "format_version" in json.loads((folder / "report.json").read_bytes())
-    except (OSError, ValueError, TypeError):
-        is_report = False
-    if not is_report:
-        raise ExportError(
-            f"the folder `{folder}` holds files that are no report's",
-            found=", ".join(f"`{name}`" for name in there),
-            state="nothing was written",
-            hint="name another place, or move them away",
-        )
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold a folder, so that two reports that are written to it at once do not mix."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder))
+        except RunConflictError:
+            raise
+        except RunError as error:
+            raise ExportError(error.what, found=error.found, state=error.state, hint=error.hint) from error
+        yield
 
 
 @contextlib.contextmanager
@@ -108,7 +154,7 @@ def _all_or_none(folder: Path) -> Iterator[dict[str, Path]]:
 
 def _json(report: Report) -> bytes:
     text = json.dumps(report_to_json(report), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    return text.encode() + b"\n"
+    return text.encode(errors="backslashreplace") + b"\n"
 
 
 def _tables(report: Report) -> Iterator[tuple[str, Sequence[str], Iterable[Sequence[object]]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,9 +15,10 @@ from clipsieve.engines.concepts import ConceptVectors
 from clipsieve.engines.decisions import DecidedPart, Decider
 from clipsieve.engines.score_facts import ScoreFacts
 from clipsieve.engines.verdict_files import ImageVerdict, ImageVerdicts
+from clipsieve.errors import RunConflictError
 from clipsieve.store import Run, to_float32
 
-__all__ = ["FlaggedImage", "assign_flagged", "flag_mask", "flagged_rows", "verdict_word"]
+__all__ = ["FlaggedImage", "ScoresDigest", "assign_flagged", "flag_mask", "flagged_rows", "verdict_word"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ def flagged_rows(
     *,
     concepts: ConceptVectors | None = None,
     verdicts: ImageVerdicts | None = None,
+    scores_sha256: str | None = None,
 ) -> Iterator[FlaggedImage]:
     """Yield the flagged images of a run in the order of the data set; of one part at most are held at a time.
 
@@ -75,19 +78,54 @@ def flagged_rows(
         What the images may show; see `build_concepts`.
     verdicts : ImageVerdicts, optional
         What people have said.
+    scores_sha256 : str, optional
+        What `ScoresDigest` gave before, so that what is said of the whole and of single images is said of the same scores.
 
     Raises
     ------
     UsageError, RunNotFoundError, RunCorruptError
         As for `Decider`; at the end if a verdict is about no image of the run.
+    RunConflictError
+        At the end, if the scores are not those of `scores_sha256` any more.
     """
     decider = Decider(run, scores_name=scores_name, verdicts=verdicts)
-    start = 0
+    start, digest = 0, ScoresDigest(decider.facts.threshold)
     for part in decider.parts(["uri", "label", "caption"]):
         mask = flag_mask(part.probability, decider.facts.threshold)
+        digest.add(part.probability)
         if mask.any():
             yield from _rows(decider, part, mask, start, concepts)
         start += part.images.num_rows
+    if scores_sha256 not in (None, digest.sha256):
+        raise RunConflictError(
+            f"the scores `{decider.scores_name}` of `{run.path}` were made anew while they were reported",
+            expected="the same scores from beginning to end",
+            state="no list of flagged images was written",
+            hint="give the same command again",
+        )
+
+
+class ScoresDigest:
+    """A hash of all probabilities of some scores and of their threshold: whether they are still the same.
+
+    Parameters
+    ----------
+    threshold : float
+        From which on an image is flagged.
+    """
+
+    def __init__(self, threshold: float) -> None:
+        self._digest = hashlib.sha256(np.float32(threshold).tobytes())
+
+    def add(self, probability: pa.ChunkedArray) -> None:
+        """Add those of the next part; what has none counts as -1."""
+        values: np.ndarray = pc.fill_null(probability, -1.0).to_numpy()
+        self._digest.update(np.ascontiguousarray(values, dtype="<f4").tobytes())
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of what was added."""
+        return self._digest.hexdigest()
 
 
 def flag_mask(probability: pa.ChunkedArray, threshold: float) -> Bool[np.ndarray, "n"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Iterator
+from decimal import Decimal
 from itertools import groupby
 
 from markupsafe import Markup
@@ -25,6 +26,12 @@ __all__ = [
 MAX_CHARS = 120
 # They turn the text around them, too: embeddings, overrides, isolates and marks (Unicode Standard Annex 9, section 2).
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# What Unicode calls ignorable though it is a letter or a mark: fillers of Hangul and Khmer, the joiner of graphemes.
+_FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
+# Format characters that are drawn: signs of Arabic, Syriac and Kaithi that stand around numbers.
+_DRAWN = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
+_JOINERS = frozenset("\u200c\u200d")
+_BLANK_BRAILLE = "\u2800"
 _MAX_MARKS = 4  # on one letter; more of them climb over the lines above and below
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 
@@ -41,9 +48,12 @@ def as_name(text: str | None, max_chars: int = MAX_CHARS) -> Markup:
     """
     if text is None:
         return Markup("")
+    shown = list(_pieces(shorten(text, max_chars)))
+    if not _has_ink(shown):
+        shown = [("".join(map(_spelled, shorten(text, max_chars))) or "(empty)", True)]
     pieces = [
         Markup('<span class="esc">{}</span>').format(piece) if is_spelled else Markup("{}").format(piece)
-        for piece, is_spelled in _pieces(shorten(text, max_chars))
+        for piece, is_spelled in shown
     ]
     return Markup('<bdi class="name">{}</bdi>').format(Markup("").join(pieces))
 
@@ -58,10 +68,20 @@ def shorten(text: str, max_chars: int) -> str:
     return text if len(text) <= max_chars else text[: max_chars - 1] + "…"
 
 
+def _has_ink(pieces: list[tuple[str, bool]]) -> bool:
+    return any(is_spelled or piece.replace(_BLANK_BRAILLE, " ").strip() for piece, is_spelled in pieces)
+
+
+def _spelled(letter: str) -> str:
+    return rf"\x{ord(letter):02x}" if letter.isascii() else letter.encode("unicode_escape").decode()
+
+
 def _pieces(text: str) -> Iterator[tuple[str, bool]]:
     """Yield stretches of letters, and of what takes the place of those that cannot be shown, told apart."""
-    for is_spelled, letters in groupby(_letters(text), key=lambda letter: not _is_shown(letter)):
-        piece = "".join(letters)
+    letters = list(_letters(text))
+    around = zip(["", *letters], letters, [*letters[1:], ""], strict=False)
+    for is_spelled, found in groupby(around, key=lambda three: not _is_shown(*three)):
+        piece = "".join(letter for _, letter, _ in found)
         yield (piece.encode("unicode_escape").decode("ascii") if is_spelled else piece), is_spelled
 
 
@@ -74,13 +94,29 @@ def _letters(text: str) -> Iterator[str]:
             yield letter
 
 
-def _is_shown(letter: str) -> bool:
-    if letter.isprintable():  # spaces other than the plain one are not, and are shown all the same
-        return True
-    is_never_a_letter = ord(letter) & 0xFFFE == 0xFFFE
+def _is_shown(before: str, letter: str, after: str) -> bool:
+    """Return whether a letter can be seen, or changes how its neighbours are seen."""
+    if letter in _JOINERS:  # within words of Persian or Hindi, and within emoji
+        return _is_joined(before) and _is_joined(after)
+    if _is_selector(letter):
+        return (_is_joined(before) and not _is_selector(before)) or (
+            before != "" and before in "#*0123456789\u00a9\u00ae"
+        )
+    if letter in _FILLERS or letter in _BIDI or ord(letter) & 0xFFFE == 0xFFFE:
+        return False
+    # Spaces other than the plain one do not print, and are shown all the same.
     return (
-        unicodedata.category(letter) not in ("Cc", "Cs", "Zl", "Zp") and letter not in _BIDI and not is_never_a_letter
+        letter.isprintable() or letter in _DRAWN or unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
     )
+
+
+def _is_joined(letter: str) -> bool:
+    """Return whether a letter is one that joiners and variation selectors have an effect on: none of Latin."""
+    return letter > "\u02ff" and (_is_selector(letter) or unicodedata.category(letter)[0] in "LMS")
+
+
+def _is_selector(letter: str) -> bool:
+    return "\ufe00" <= letter <= "\ufe0f" or "\u180b" <= letter <= "\u180f" or "\U000e0100" <= letter <= "\U000e01ef"
 
 
 def as_count(value: float | None) -> str:
@@ -127,8 +163,15 @@ def as_range(low: float, high: float) -> str:
 
 
 def as_share(value: float) -> str:
-    """Return a number from 0 to 1 with the digits that it needs, at most six: a threshold, say."""
-    return f"{value:.6g}"
+    """Return a number, a threshold say, with six digits, or as many as keep it apart from 0 and 1.
+
+    >>> as_share(0.5), as_share(0.1234567), as_share(0.9999999), as_share(0.0)
+    ('0.5', '0.123457', '0.9999999', '0')
+    """
+    shown = f"{value:.6g}"
+    if value != 1 and shown == "1":
+        shown = next(text for digits in range(7, 18) if (text := f"{value:.{digits}g}") != "1")
+    return f"{Decimal(shown):f}" if "e-" in shown else shown
 
 
 def as_q_value(value: float) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from clipsieve.engines.concepts import ConceptVectors
 from clipsieve.outputs.report.counts import RunCounts
 from clipsieve.outputs.report.estimate import NOT_ESTIMATED, SampleEstimate
-from clipsieve.outputs.report.words import count_of
+from clipsieve.outputs.report.words import as_percent, count_of
 from clipsieve.store import RunManifest
 
 __all__ = ["build_limits"]
@@ -20,6 +20,7 @@ def build_limits(
     sentences = (
         *_not_seen(manifest, counts),
         *_not_reviewed(counts, estimate),
+        *_not_learned(counts),
         *_not_told(manifest, counts),
         *_not_described(counts, concepts),
     )
@@ -52,23 +53,63 @@ def _not_seen(manifest: RunManifest, counts: RunCounts) -> Iterator[str]:
 
 
 def _not_reviewed(counts: RunCounts, estimate: SampleEstimate) -> Iterator[str]:
-    n = counts.n
+    n, n_unsure = counts.n, counts.n_of("unsure")
     n_open, n_unflagged = n["flagged"] - n["flagged_reviewed"], n["scored"] - n["flagged"]
     if n["flagged"] and n_open == n["flagged"]:
         yield f"nobody has looked at the flagged images ({n_open:,})"
     elif n_open:
         yield f"nobody has looked at {n_open:,} of the {count_of(n['flagged'], 'flagged image')}"
-        yield "those with a verdict speak for the others only if they were drawn at random"
+        yield from _speak_for_others(estimate)
     if n_unflagged and not n["unflagged_reviewed"]:
         yield f"nobody has looked at the images that are not flagged ({n_unflagged:,}): what was missed is not known"
     elif n_unflagged > n["unflagged_reviewed"]:
         n_unseen = n_unflagged - n["unflagged_reviewed"]
         yield f"nobody has looked at {n_unseen:,} of the {count_of(n_unflagged, 'image')} that {_is(n_unflagged)} not flagged"
-    if n["verdicts_unsure"]:
-        yield f"people were unsure of {count_of(n['verdicts_unsure'], 'image')}, or differ about them"
+    if n_unsure:
+        yield (
+            f"people were unsure of {count_of(n_unsure, 'image')}, or differ about {'it' if n_unsure == 1 else 'them'}: no share "
+            "of those that people decided on counts such images"
+        )
+    if n["unscored_reviewed"]:
+        n_unscored = n["unscored_reviewed"]
+        yield (
+            f"{count_of(n_unscored, 'image')} with a verdict {_has(n_unscored)} no probability, and {_is(n_unscored)} in no share"
+        )
+    yield from _not_estimated(counts, estimate)
+
+
+def _speak_for_others(estimate: SampleEstimate) -> Iterator[str]:
+    if not estimate.is_sample:
+        yield "those with a verdict speak for the others only if they were drawn at random"
+    elif estimate.precision is None:
+        yield "those with a verdict do not speak for the others: from some strata more were drawn than from others"
+
+
+def _not_estimated(counts: RunCounts, estimate: SampleEstimate) -> Iterator[str]:
+    """Say why the share of unwanted images is not known, unless people judged every image."""
+    both = "flagged", "unflagged"
+    n_scored, n_unwanted, n_unsure = counts.n["scored"], counts.n_of("unwanted"), counts.n_of("unsure")
+    if counts.is_decided(*both):
+        return
+    if n_scored and counts.n_of("reviewed") == n_scored and estimate.found is None:
+        low, high = (as_percent(n / n_scored) for n in (n_unwanted, n_unwanted + n_unsure))
+        yield f"every scored image has a verdict, but people were unsure of some: from {low} to {high} of them are unwanted"
+        return
     yield from estimate.problems
     if estimate.found is None and not estimate.problems:
         yield f"{NOT_ESTIMATED}: that takes verdicts on a random sample"
+
+
+def _not_learned(counts: RunCounts) -> Iterator[str]:
+    """Say which images the classifier has seen before: on those it looks better than it is."""
+    facts, n_here = counts.decider.facts, counts.n["tuned_on"]
+    if n_here:
+        yield (
+            f"the classifier was tuned on {count_of(n_here, 'image')} of this run: it knows what people said of "
+            f"{'it' if n_here == 1 else 'them'}, so figures that count {'it' if n_here == 1 else 'them'} flatter it"
+        )
+    if not facts.is_origin_known:
+        yield "on which images the classifier was tuned is not known: some of this run may be among them"
 
 
 def _not_told(manifest: RunManifest, counts: RunCounts) -> Iterator[str]:

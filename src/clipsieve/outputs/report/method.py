@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import platform
-import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from clipsieve._version import __version__
 from clipsieve.classifiers.taxonomy import Taxonomy
+from clipsieve.engines.private_places import as_printable
 from clipsieve.engines.verdict_files import ImageVerdicts
 from clipsieve.evaluation.term_counts import MAX_TERMS
 from clipsieve.evaluation.terms import PRIOR_SHARE
+from clipsieve.outputs.report.commands import build_commands
 from clipsieve.outputs.report.counts import RunCounts
 from clipsieve.store import Run
 
@@ -30,8 +31,8 @@ STATISTICS = {
 }
 
 
-def build_method(run: Run, counts: RunCounts, taxonomy: Taxonomy | None) -> dict[str, Any]:
-    """Return it as JSON takes it; no path of this machine is in it but the source's."""
+def build_method(run: Run, counts: RunCounts, taxonomy: Taxonomy | None, title: str | None = None) -> dict[str, Any]:
+    """Return it as JSON takes it; no path of this machine is in it but the source's. The title is one that somebody gave."""
     return {
         "encoder": _plain(asdict(run.manifest.encoder)),
         "classifier": _classifier(run, counts.decider.scores_name),
@@ -41,19 +42,20 @@ def build_method(run: Run, counts: RunCounts, taxonomy: Taxonomy | None) -> dict
         "statistics": STATISTICS | {"counts_of_terms_forgotten": counts.captions.n_forgotten},
         "versions": _versions(),
         "history": [{key: entry[key] for key in ("what", "finished") if key in entry} for entry in run.history()],
-        "commands": _commands(run, counts),
+        "commands": [as_printable(command) for command in build_commands(run, counts, taxonomy, title)],
     }
 
 
 def _run(run: Run, counts: RunCounts) -> dict[str, Any]:
     manifest = run.manifest
     return {
-        "options": dict(manifest.options),
+        "options": _plain(manifest.options),
         "n_parts": manifest.n_parts,
         "part_size": manifest.part_size,
         "run_json_sha256": hashlib.sha256((run.path / "run.json").read_bytes()).hexdigest(),
         "parts_sha256": counts.parts_sha256,
         "images_sha256": counts.images_sha256,
+        "scores_sha256": counts.scores_sha256,
         "clipsieve_version": manifest.clipsieve_version,
     }
 
@@ -90,14 +92,16 @@ def _without_digests(value: object) -> Any:  # noqa: ANN401 - whatever JSON take
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever JSON takes
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {as_printable(str(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, str):
+        return as_printable(value)
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _verdicts(verdicts: ImageVerdicts | None) -> dict[str, Any] | None:
     if verdicts is None:
         return None
-    return {"file": verdicts.path.name, "sha256": verdicts.sha256, "n_images": len(verdicts.by_image)}
+    return {"file": as_printable(verdicts.path.name), "sha256": verdicts.sha256, "n_images": len(verdicts.by_image)}
 
 
 def _taxonomy(taxonomy: Taxonomy | None) -> dict[str, Any] | None:
@@ -119,19 +123,3 @@ def _versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _commands(run: Run, counts: RunCounts) -> list[str]:
-    """Return the commands that lead here; options that differ from the defaults stand in `run`."""
-    name, place = counts.decider.scores_name, run.path.name
-    encoder = run.manifest.encoder.name
-    model = [] if encoder == "pictogram" else ["--model", encoder]
-    is_in_words = run.score_facts(name).get("method") == "zero-shot"
-    verdicts = counts.decider.verdicts
-    told = ["--verdicts", verdicts.path.name] if verdicts else []
-    commands = (
-        ["clipsieve", "scan", run.manifest.source_location, "-o", place, *model],
-        ["clipsieve", "score", place, "-c", name if is_in_words else f"{name}.safetensors"],
-        ["clipsieve", "report", place, "-c", name, "-o", "report.html", *told],
-    )
-    return [shlex.join(command) for command in commands]

@@ -8,9 +8,9 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from clipsieve.outputs.report.legible import as_name, as_text
+from clipsieve.outputs.report.legible import as_name, as_share, as_text
 
-__all__ = ["commands_of", "lay_out", "method_cards"]
+__all__ = ["commands_of", "is_promised_elsewhere", "lay_out", "method_cards"]
 
 MAX_CHARS = 300
 MAX_ITEMS = 40
@@ -38,6 +38,14 @@ def method_cards(method: Mapping[str, Any]) -> list[tuple[str, Markup]]:
 def _heading(name: str) -> str:
     words = name.replace("_", " ")
     return words[:1].upper() + words[1:]
+
+
+def is_promised_elsewhere(method: Mapping[str, Any]) -> bool:
+    """Return whether the classifier's file says that its thresholds were chosen on rated images, for whatever run."""
+    found: object = method
+    for key in ("classifier", "provenance", "operating_points"):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return isinstance(found, list | tuple) and len(found) > 0
 
 
 class _Budget:
@@ -96,7 +104,7 @@ def _one(value: object) -> Markup:
         return escape("yes" if value else "no")
     if isinstance(value, int):
         return Markup("{:,}").format(value)
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    text = as_share(value) if isinstance(value, float) else str(value)
     if _is_hash(text):
         return Markup("<code class=hash>{}</code>").format(text)
     return as_name(text, MAX_CHARS)

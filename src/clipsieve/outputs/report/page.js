@@ -80,7 +80,9 @@
     const rows = [...table.tBodies[0].rows];
     if (rows.length <= 15) return;
     table.classList.add("is-short");
-    const label = make("label", "Find a class ");
+    const nMore = Number(tools.dataset.nMore);
+    const among = nMore > 0 ? ` among the ${rows.length} of this table` : "";
+    const label = make("label", `Find a class${among} `);
     const field = make("input", "", { type: "search", autocomplete: "off" });
     const count = make("span", "", { className: "fine" });
     count.setAttribute("role", "status");
@@ -100,7 +102,8 @@
         row.hidden = words !== "" && !row.cells[0].dataset.value.toLowerCase().includes(words);
         n += row.hidden ? 0 : 1;
       }
-      count.textContent = words ? `${n} of ${rows.length} rows` : "";
+      const rest = nMore > 0 ? `; the ${nMore.toLocaleString("en")} classes that only classes.csv holds were not searched` : "";
+      count.textContent = words ? `${n} of ${rows.length} rows${rest}` : "";
     });
   }
 

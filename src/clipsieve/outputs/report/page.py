@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from clipsieve.outputs.report import legible, views
 from clipsieve.outputs.report.charts import draw_strip
 from clipsieve.outputs.report.histogram import draw_histogram
-from clipsieve.outputs.report.method_tree import commands_of, method_cards
+from clipsieve.outputs.report.method_tree import commands_of, is_promised_elsewhere, method_cards
 from clipsieve.outputs.report.records import Report
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def render_page(report: Report) -> str:
         views=views,
         commands=commands_of(report.method),
         cards=method_cards(report.method),
+        is_promised_elsewhere=is_promised_elsewhere(report.method),
     )
     return text
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,10 +14,12 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from clipsieve.engines.pool import DecodePool
+from clipsieve.engines.private_places import without_folders
 from clipsieve.errors import ClipsieveError
 from clipsieve.images import DecodeLimits
 from clipsieve.outputs.export.originals import reopen
 from clipsieve.outputs.report.records import Example
+from clipsieve.outputs.report.words import count_of
 from clipsieve.sources import Source
 from clipsieve.store import Run
 from clipsieve.types import DecodedImage, ImageRef, Preprocessing, Shard
@@ -26,6 +28,7 @@ __all__ = ["add_thumbnails"]
 
 SIDE_PX = 96
 MAX_THUMBNAIL_BYTES = 4096
+_NONE = "no example has a thumbnail"
 _QUALITIES = (60, 45, 30, 15, 1)
 _RECIPE = Preprocessing(SIDE_PX, "longest", "bicubic", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
@@ -49,8 +52,8 @@ def add_thumbnails(
 ) -> tuple[tuple[Example, ...], str | None]:
     """Return the examples with thumbnails, as far as their images can be had, and in words why others have none.
 
-    An image gets one only if it is still the file that was scanned: its part's inputs have not changed, and its sha256 is the one
-    in the run. Images that failed or are on the block list are not opened.
+    An image gets one only if it is still the file that was scanned: its name and its sha256 are those in the run, whatever became
+    of the files beside it. Images that failed or are on the block list are not opened.
 
     Parameters
     ----------
@@ -59,7 +62,7 @@ def add_thumbnails(
     examples : sequence of Example
         Images of the run.
     location : str, optional
-        Where the source lies now, if not where it was scanned: then names and hashes alone must be those of the run.
+        Where the source lies now, if not where it was scanned.
     n_workers : int, default=2
         Decoding processes, >= 1.
     max_seconds : float, default=300.0
@@ -68,8 +71,8 @@ def add_thumbnails(
     Returns
     -------
     tuple of Example, and str or None
-        In the same order: WebP of at most 96 pixels and, as a rule, 4 kB; and a sentence without a full stop, None if every
-        example has a thumbnail.
+        In the same order: WebP of at most 96 pixels and, as a rule, 4 kB; and a whole sentence without a full stop, None if
+        every example has a thumbnail.
 
     Raises
     ------
@@ -81,21 +84,36 @@ def add_thumbnails(
     if not examples:
         return (), None
     if run.manifest.source_kind == "embeddings":
-        return tuple(examples), "the run holds embeddings that were computed elsewhere: there are no images to show"
+        return tuple(
+            examples
+        ), f"{_NONE}: the run holds embeddings that were computed elsewhere, so there are no images to show"
     places = _find(run, {example.image_id for example in examples})
     try:
         source = reopen(run, location)
         shards = source.plan(run.manifest.part_size, Run.load_listing(run.path)).shards
     except ClipsieveError as error:
-        return tuple(examples), f"the source cannot be opened any more: {' '.join(error.what.split())}"
+        return tuple(examples), f"{_NONE}: the source cannot be opened any more ({_said(error)})"
     deadline = time.monotonic() + max_seconds
-    # Where files were moved, their times say nothing; their names and hashes do, in any case.
-    usable = dict(enumerate(shards)) if location else _unchanged(run, shards, {at.part for at in places.values()})
-    refs = _read(source, usable, places, deadline)
+    today = _members(run, shards, places)
+    moved = {name: replace(places[name], part=part, row=row) for name, (part, row) in today.items()}
+    refs = _read(source, shards, places | moved, deadline)
     made = _decode(refs, places, run, n_workers)
     shown = tuple(_with(example, made.get(example.image_id)) for example in examples)
     n_missing = sum(example.thumbnail is None for example in shown)
     return shown, _words(n_missing, len(shown), is_late=time.monotonic() > deadline) if n_missing else None
+
+
+def _members(run: Run, shards: Sequence[Shard], ids: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """Return where images of a folder lie today: a file more or less before them, and they have moved on."""
+    if run.manifest.source_kind != "folder":
+        return {}
+    wanted = set(ids)
+    return {
+        member: (part, row)
+        for part, shard in enumerate(shards)
+        for row, member in enumerate(shard.members)
+        if member in wanted
+    }
 
 
 def _find(run: Run, ids: set[str]) -> dict[str, _Place]:
@@ -110,20 +128,10 @@ def _find(run: Run, ids: set[str]) -> dict[str, _Place]:
     return found
 
 
-def _unchanged(run: Run, shards: Sequence[Shard], parts: set[int]) -> dict[int, Shard]:
-    """Return the shards of some parts, by number, that are still what those parts were made of."""
-    facts = {part: run.part_metadata(run.image_part(part)) or {} for part in parts if part < len(shards)}
-    return {
-        part: shards[part] for part, known in facts.items() if known.get("clipsieve.inputs") == shards[part].fingerprint
-    }
-
-
-def _read(
-    source: Source, shards: Mapping[int, Shard], places: Mapping[str, _Place], deadline: float
-) -> Iterator[ImageRef]:
+def _read(source: Source, shards: Sequence[Shard], places: Mapping[str, _Place], deadline: float) -> Iterator[ImageRef]:
     """Yield the images that could be read, in the order of the data set, so that no file is gone through twice."""
     for image_id, place in sorted(places.items(), key=lambda item: (item[1].part, item[1].row)):
-        shard = shards.get(place.part)
+        shard = shards[place.part] if place.part < len(shards) else None
         if shard is None or place.row >= shard.n_images or time.monotonic() > deadline:
             continue
         try:
@@ -182,4 +190,9 @@ def _with(example: Example, made: tuple[bytes, int, int] | None) -> Example:
 
 def _words(n_missing: int, n: int, *, is_late: bool) -> str:
     reason = "the time for them ran out" if is_late else "their files have changed since the scan, or cannot be read"
-    return f"{n_missing:,} of {n:,} examples have no thumbnail: {reason}"
+    have = "has" if n_missing == 1 else "have"
+    return f"{n_missing:,} of {count_of(n, 'example')} {have} no thumbnail: {reason}"
+
+
+def _said(error: ClipsieveError) -> str:
+    return without_folders(" ".join(error.what.split()))

@@ -19,12 +19,14 @@ __all__ = [
     "ExampleGroup",
     "Words",
     "alt_text",
+    "blocked_words",
     "class_rows",
     "concept_rows",
     "estimates",
     "example_groups",
     "fates",
     "figure_of",
+    "has_pictures",
     "interval_words",
     "word_views",
 ]
@@ -34,6 +36,8 @@ MAX_TERMS = 15
 MAX_EXAMPLES = 120
 MAX_THUMBNAIL_BYTES = 32_768
 SIGNIFICANT = 0.05
+
+_TAKES = {"share_confirmed": "flagged images", "precision": "flagged images drawn at random, or on all of them"}
 
 FAILURE_WORDS = {
     "not_found": "was listed and is gone",
@@ -55,7 +59,7 @@ FAILURE_WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class ClassRow:
-    """A class and its bar; `stands_out` if it is flagged more often than the rest."""
+    """A class and its bar; `stands_out` if it is flagged clearly more often than the rest."""
 
     flags: ClassFlags
     bar: Markup
@@ -64,10 +68,11 @@ class ClassRow:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A share with an interval, and its drawing on an axis that ends at `limit`; none where it is not known."""
+    """A share in words, and its drawing on an axis that ends at `limit`; none where it has no interval, or is not known."""
 
     title: str
     figure: Figure
+    words: str
     drawing: Markup | None
     limit: float
 
@@ -119,12 +124,14 @@ def fates(report: Report) -> list[Segment]:
     if None in known.values() or listed is None or failed is None:
         return []
     counts = {name: int(value or 0) for name, value in known.items()}
+    n_blocked = int(figure_of(report, "n_blocked").value or 0)
     not_scored = int(listed) - int(failed) - counts["n_scored"]
     found = [
         Segment("not flagged", counts["n_scored"] - counts["n_flagged"], "unflagged"),
         Segment("flagged, left to people", counts["n_review"], "flagged"),
         Segment("flagged, at or above the removal threshold", counts["n_remove"], "removed"),
-        Segment("failed: nothing is known of them", int(failed), "failed"),
+        Segment("failed: the classifier has not seen them", int(failed) - n_blocked, "failed"),
+        Segment("on the block list, never opened", n_blocked, "blocked"),
         Segment("not scored", not_scored, "failed"),
     ]
     return [segment for segment in found if segment.n > 0]
@@ -133,7 +140,8 @@ def fates(report: Report) -> list[Segment]:
 def estimates(report: Report) -> list[Estimate]:
     """Return the shares that people's verdicts tell of, on one axis each."""
     titles = {
-        "share_confirmed": "Of the flagged images that people looked at, judged unwanted",
+        "share_confirmed": "Of the flagged images that people decided on, judged unwanted",
+        "precision": "Of all flagged images, unwanted in people's eyes",
         "prevalence": "Of all scored images, unwanted in people's eyes",
         "recall": "Of the unwanted images, flagged",
     }
@@ -143,8 +151,22 @@ def estimates(report: Report) -> list[Estimate]:
         drawing, limit = None, nice_limit(figure.high or 0.0)
         if figure.value is not None and figure.low is not None and figure.high is not None:
             drawing = draw_interval(figure.value, figure.low, figure.high, limit=limit)
-        found.append(Estimate(title, figure, drawing, limit))
+        found.append(Estimate(title, figure, _estimate_words(report, figure), drawing, limit))
     return found
+
+
+def _estimate_words(report: Report, figure: Figure) -> str:
+    """Return why a share has no interval, or no value."""
+    if figure.low is not None:
+        return ""
+    n_scored, n_verdicts = (figure_of(report, name).value for name in ("n_scored", "n_verdicts"))
+    if figure.value is None and n_scored and n_scored == n_verdicts:
+        return "every scored image has a verdict, but people were unsure of some, or there is none to take a share of"
+    if figure.value is None:
+        return f"it takes verdicts on {_TAKES.get(figure.id, 'images drawn at random, flagged or not')}"
+    if figure.id == "share_confirmed" and figure_of(report, "n_flagged_unreviewed").value:
+        return "of these images alone: it does not speak for the other flagged ones"
+    return "exact: people decided on every one"
 
 
 def class_rows(report: Report) -> tuple[list[ClassRow], float]:
@@ -188,6 +210,18 @@ def example_groups(report: Report) -> list[ExampleGroup]:
         groups.setdefault(example.concept, []).append((example, _thumbnail(report, example)))
     order = sorted(groups, key=lambda concept: concept is None)
     return [ExampleGroup(concept, tuple(groups[concept])) for concept in order if groups[concept]]
+
+
+def has_pictures(groups: list[ExampleGroup]) -> bool:
+    """Return whether any of the examples has a thumbnail."""
+    return any(picture is not None for group in groups for _, picture in group.examples)
+
+
+def blocked_words(report: Report) -> str:
+    """Return how many images are known files that were put on a list."""
+    n = figure_of(report, "n_blocked").value
+    are, were = ("is", "was") if n == 1 else ("are", "were")
+    return f"{as_count(n)} {are} on the block list that was given to the scan, and {were} never opened."
 
 
 def _thumbnail(report: Report, example: Example) -> Markup | None:

@@ -9,6 +9,7 @@ from clipsieve.engines.score_facts import Promise, ScoreCalibration
 
 __all__ = ["as_percent", "calibration_words", "count_of", "name_of_source", "promise_words"]
 
+_PATTERN_MARKS = frozenset("{}*?[]")
 _METHODS = {"platt": "Platt", "isotonic": "isotonic regression"}
 
 
@@ -51,14 +52,20 @@ def as_percent(fraction: float) -> str:
     return f"{100 * fraction:.6g} %"
 
 
-def name_of_source(location: str) -> str:
+def name_of_source(location: str, *, is_pattern: bool) -> str:
     """Return what a data set is called if nobody says: the last part of its place that is no pattern.
+
+    Without patterns every part is a name, whatever marks it holds. Of a web address, what follows a question mark is no part of
+    the place.
 
     Examples
     --------
-    >>> name_of_source("/data/photos/"), name_of_source("s3://bucket/laion/{000..099}.tar")
+    >>> name_of_source("/data/photos/", is_pattern=False), name_of_source("s3://b/laion/{000..099}.tar", is_pattern=True)
     ('photos', 'laion')
+    >>> name_of_source("/data/what?/odd [2023]", is_pattern=False)
+    'odd [2023]'
     """
-    parts = [part for part in location.split("?", 1)[0].split("/") if part and not set(part) & set("{}*[]")]
-    name = PurePosixPath(parts[-1]).name if parts else ""
+    parts = location.split("?", 1)[0] if location.startswith(("http://", "https://")) else location
+    names = [part for part in parts.split("/") if part and not (is_pattern and set(part) & _PATTERN_MARKS)]
+    name = PurePosixPath(names[-1]).name if names else ""
     return name.removesuffix(":") or location or "data set"
