@@ -89,18 +89,6 @@ def test_a_stopped_process_keeps_its_lock(images, tmp_path):
     assert first.returncode == 0
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """Give a file system of its own of 1 MiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"mounting a small disk needs root's rights: {done.stderr.strip()}")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
-
-
 def test_a_full_disk_is_an_error_in_words_and_the_finished_parts_are_valid(images, small_disk):
     filler = small_disk / "filler"
     filler.write_bytes(bytes(1024 * 880))

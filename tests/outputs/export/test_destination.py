@@ -5,7 +5,6 @@ import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
@@ -23,17 +22,6 @@ LEFTOVER = ".clipsieve-0123456789abcdef.tmp"
 @pytest.fixture(params=["folder", "memory"])
 def place(request, tmp_path) -> Destination:
     return Destination(str(tmp_path / "new") if request.param == "folder" else f"memory://place-{next(NUMBERS)}/deep")
-
-
-@pytest.fixture
-def small_disk(tmp_path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"mounting a small disk needs root's rights: {done.stderr.strip()}")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
 
 
 def everything(folder: Path) -> list[str]:

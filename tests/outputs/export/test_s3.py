@@ -1,7 +1,6 @@
 """Folders to, from and between places behind a real S3 server, and what becomes of a server that fails."""
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,26 +28,6 @@ ODD = [
     "m\U0001f600/n.txt",
     ".o/p",
 ]
-
-
-@pytest.fixture(scope="module")
-def started() -> Iterator[S3Server]:
-    from s3fs import S3FileSystem
-
-    # A file system is kept for the process with the server that it was made for; other modules have servers of their own.
-    S3FileSystem.clear_instance_cache()
-    with S3Server() as server:
-        yield server
-    S3FileSystem.clear_instance_cache()
-
-
-@pytest.fixture
-def server(started, monkeypatch) -> Iterator[S3Server]:
-    for name, value in started.environment.items():
-        monkeypatch.setenv(name, value)
-    started.fail()
-    yield started
-    started.fail()
 
 
 def url(name: str) -> str:

@@ -4,7 +4,6 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -27,26 +26,6 @@ from tiny_encoder import TinyEncoder
 
 pytestmark = pytest.mark.slow
 REMOVED = {1, 4}
-
-
-@pytest.fixture(scope="module")
-def started() -> Iterator[S3Server]:
-    from s3fs import S3FileSystem
-
-    # A file system is kept for the process with the server that it was made for; other modules have servers of their own.
-    S3FileSystem.clear_instance_cache()
-    with S3Server() as server:
-        yield server
-    S3FileSystem.clear_instance_cache()
-
-
-@pytest.fixture
-def server(started, monkeypatch) -> Iterator[S3Server]:
-    for name, value in started.environment.items():
-        monkeypatch.setenv(name, value)
-    started.fail()
-    yield started
-    started.fail()
 
 
 def scored(source: Path, path: Path) -> Run:
