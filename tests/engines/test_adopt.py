@@ -26,6 +26,8 @@ from clipsieve.errors import (
 from clipsieve.outputs import summarize
 from clipsieve.store import Run
 
+pytestmark = pytest.mark.slow  # so that the default tests take less than a minute
+
 OPENAI = "ViT-B-32__openai"
 LARGE = (92, 133, 312)
 
@@ -270,8 +272,6 @@ def test_the_commands(tmp_path):
 MEMORY = """
 import sys, clipsieve
 from clipsieve.engines import load_classifier_for
-
-pytestmark = pytest.mark.slow  # so that the default tests take less than a minute
 run = clipsieve.Run.open(sys.argv[1])
 report = clipsieve.score(run, load_classifier_for(run, sys.argv[2]).classifier, name="head")
 print(report.n_scored, next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])

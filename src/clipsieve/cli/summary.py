@@ -118,6 +118,6 @@ def _next_steps(summary: Summary, run: Path) -> list[str]:
         f"{lines[0]}, {run}/scores/{summary.classifier}/*.parquet",
         f"next      ask in other words: clipsieve score {typed} -c {other}",
         "          ask in your own: clipsieve prompts show positive-negative > mine.toml",
-        f"          say what was found: clipsieve report {typed} -c {summary.classifier} -o report.html",
+        f"          report it: clipsieve report {typed} -c {summary.classifier}",
         "          a flag asks a person to look; an image without one may still offend",
     ]
