@@ -40,6 +40,18 @@ def test_errors_cross_process_borders_whole() -> None:
     assert copyreg is not None
 
 
+def test_ctrl_c_while_a_library_is_loaded_is_an_interruption(monkeypatch, capsys) -> None:
+    def load(**_: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as interrupt:
+            raise ImportError("initialization failed") from interrupt
+
+    monkeypatch.setattr(entry.group, "main", load)
+    assert entry.run([]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
     [(ClipsieveError("x"), 1), (UsageError("x"), 2), (TooManyFailuresError("x"), 3), (KeyboardInterrupt(), 130)],

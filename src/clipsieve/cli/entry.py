@@ -101,13 +101,24 @@ def run(args: Sequence[str] | None = None) -> int:
         print_error(str(error))
         return error.exit_status
     except (click.Abort, KeyboardInterrupt):
-        print_error("interrupted\n\nhint: the same command again goes on where this one stopped")
-        return INTERRUPTED
+        return _interrupted()
     except BrokenPipeError:
         return _reader_left()
     except Exception as error:  # noqa: BLE001 - the border: a person gets words, a developer asks for the rest
-        return _unforeseen(error)
+        return _interrupted() if _is_due_to_ctrl_c(error) else _unforeseen(error)
     return 0
+
+
+def _interrupted() -> int:
+    print_error("interrupted\n\nhint: the same command again goes on where this one stopped")
+    return INTERRUPTED
+
+
+def _is_due_to_ctrl_c(error: BaseException | None) -> bool:
+    """Return whether an error came of Ctrl-C: a library that is just being loaded makes another one of it."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _bad_usage(error: click.ClickException) -> int:
