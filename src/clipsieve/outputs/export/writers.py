@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from clipsieve.engines.originals import reopen
 from clipsieve.errors import UsageError
 from clipsieve.outputs.export.base import Writer
 from clipsieve.outputs.export.embeddings import EmbeddingsWriter, plan_embeddings
@@ -12,7 +13,7 @@ from clipsieve.outputs.export.folder import FolderWriter
 from clipsieve.outputs.export.huggingface import HuggingFaceWriter
 from clipsieve.outputs.export.list_units import ListWriter, list_shards
 from clipsieve.outputs.export.options import ExportOptions
-from clipsieve.outputs.export.originals import check_shards, reopen, stretches_of
+from clipsieve.outputs.export.originals import check_shards, stretches_of
 from clipsieve.outputs.export.table import TableWriter
 from clipsieve.outputs.export.webdataset import WebDatasetWriter
 from clipsieve.sources import FolderSource, HuggingFaceSource, RemoteFolderSource, Source, TableSource, WebDatasetSource

@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 from jaxtyping import UInt8
 from PIL import Image
 
+from clipsieve.engines.originals import reopen
 from clipsieve.engines.pool import DecodePool
 from clipsieve.engines.private_places import without_folders
 from clipsieve.errors import ClipsieveError
 from clipsieve.images import DecodeLimits
-from clipsieve.outputs.export.originals import reopen
 from clipsieve.outputs.report.records import Example
 from clipsieve.outputs.report.words import count_of
 from clipsieve.sources import Source
