@@ -53,6 +53,7 @@ $(VENV)/.run: requirements/run.txt pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.test: requirements/test.txt $(VENV)/.run
 	sh scripts/need chromium chromium
+	sh scripts/need pg_ctlcluster postgresql
 	$(PIP) install --no-compile --require-hashes -r requirements/test.txt
 	$(PIP) install --no-compile $(TORCH)
 	@touch $@

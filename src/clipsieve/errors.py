@@ -19,6 +19,7 @@
     │   ├── RunConflictError          the folder holds another run, or other files
     │   └── RunCorruptError           a file of the run does not hold what it should
     ├── ExportError                   a place cannot be written, or holds something else
+    ├── LedgerError                   verdicts cannot be read or written down
     ├── EngineError                   the processes that do the work cannot be started
     ├── TooManyFailuresError          more images failed than were allowed (exit status 3)
     └── MissingExtraError             an optional dependency is not installed
@@ -38,6 +39,7 @@ __all__ = [
     "EngineError",
     "ExportError",
     "HubError",
+    "LedgerError",
     "MissingExtraError",
     "ModelError",
     "ModelFileError",
@@ -180,6 +182,10 @@ class RunCorruptError(RunError):
 
 class ExportError(ClipsieveError):
     """A place for an export cannot be written, or holds something else."""
+
+
+class LedgerError(ClipsieveError):
+    """Verdicts cannot be read or written down: no database, another version, no room."""
 
 
 class EngineError(ClipsieveError):

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from clipsieve.errors import UsageError
+from clipsieve.legible import as_text
 from clipsieve.outputs.datasheet.names import last_part
 from clipsieve.outputs.datasheet.responsible import add_properties, is_ours, responsible_properties
-from clipsieve.outputs.report.legible import as_text
 from clipsieve.outputs.report.records import Report
 
 __all__ = ["CROISSANT", "RAI", "ReportFile", "build_croissant", "is_description"]

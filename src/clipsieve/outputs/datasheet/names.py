@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from clipsieve.outputs.report.legible import as_text
+from clipsieve.legible import as_text
 
 __all__ = ["MAX_NAME_CHARS", "as_code", "as_sentence", "as_title", "last_part"]
 

@@ -11,8 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clipsieve.legible import shorten
 from clipsieve.outputs.lettering import clean
-from clipsieve.outputs.report.legible import shorten
 from clipsieve.outputs.report.records import TermSection
 
 if TYPE_CHECKING:

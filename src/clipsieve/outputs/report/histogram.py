@@ -9,8 +9,8 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
+from clipsieve.legible import as_compact, as_count, as_share
 from clipsieve.outputs.report.charts import element
-from clipsieve.outputs.report.legible import as_compact, as_count, as_share
 from clipsieve.outputs.report.records import HistogramBin
 
 __all__ = ["Sheet", "choose_scale", "draw_histogram"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from clipsieve.outputs.report.legible import as_name, as_share, as_text
+from clipsieve.legible import as_name, as_share, as_text
 
 __all__ = ["commands_of", "is_promised_elsewhere", "lay_out", "method_cards"]
 

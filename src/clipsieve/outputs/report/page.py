@@ -9,7 +9,8 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from clipsieve.outputs.report import legible, views
+from clipsieve import legible
+from clipsieve.outputs.report import views
 from clipsieve.outputs.report.charts import draw_strip
 from clipsieve.outputs.report.histogram import draw_histogram
 from clipsieve.outputs.report.method_tree import commands_of, is_promised_elsewhere, method_cards

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from clipsieve.legible import as_count, as_range, as_text
 from clipsieve.outputs.report.charts import Segment, draw_bar, draw_interval, nice_limit
 from clipsieve.outputs.report.clouds import Cloud, draw_cloud
-from clipsieve.outputs.report.legible import as_count, as_range, as_text
 from clipsieve.outputs.report.records import ClassFlags, Concept, Example, Figure, Report, Term, TermSection
 
 __all__ = [

@@ -1,7 +1,7 @@
 import pytest
 from markupsafe import escape
 
-from clipsieve.outputs.report.legible import (
+from clipsieve.legible import (
     as_compact,
     as_name,
     as_percent,

@@ -1,0 +1,1 @@
+"""People decide: queues, the ledger of verdicts, and the page (extra `review`)."""
