@@ -45,6 +45,7 @@ def command(
     card: Path | None,
     croissant: Path | None,
     name: str | None,
+    verdicts: str | None,
     *,
     quiet: bool,
     **told: Any,  # noqa: ANN401
@@ -56,12 +57,14 @@ def command(
     """
     if output is None and (card or croissant):
         raise click.UsageError("`--card` and `--croissant` need `-o`: what they name is read, and never changed")
+    from clipsieve.cli.verdict_places import load_verdicts
     from clipsieve.outputs import ReportOptions, write_answer, write_datasheet
     from clipsieve.store import Run
 
-    options_ = ReportOptions(scores_name=name, has_thumbnails=False, **told)
+    opened = Run.open(run)
+    options_ = ReportOptions(scores_name=name, verdicts=load_verdicts(opened, verdicts), has_thumbnails=False, **told)
     with ProgressBar("reporting", quiet=quiet) as bar:
-        found = write_datasheet(Run.open(run), output, options_, card=card, croissant=croissant, on_progress=bar.update)
+        found = write_datasheet(opened, output, options_, card=card, croissant=croissant, on_progress=bar.update)
     for warning in found.warnings:
         render.print_warning(warning)
     if output is None:

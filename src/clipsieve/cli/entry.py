@@ -20,6 +20,7 @@ __all__ = ["group", "main"]
 INTERRUPTED = 130  # what shells report of a process ended by Ctrl-C
 
 COMMANDS = {
+    "accounts": "clipsieve.cli.accounts",
     "demo-data": "clipsieve.cli.demo_data",
     "datasheet": "clipsieve.cli.datasheet",
     "evaluate": "clipsieve.cli.evaluate",
@@ -29,11 +30,13 @@ COMMANDS = {
     "prevalence": "clipsieve.cli.prevalence",
     "prompts": "clipsieve.cli.prompts",
     "report": "clipsieve.cli.report",
+    "review": "clipsieve.cli.review",
     "scan": "clipsieve.cli.scan",
     "score": "clipsieve.cli.score",
     "summary": "clipsieve.cli.summary",
     "threshold": "clipsieve.cli.threshold",
     "tune": "clipsieve.cli.tune",
+    "verdicts": "clipsieve.cli.verdicts",
 }
 
 
@@ -43,7 +46,11 @@ class LazyGroup(Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the names in the order of a first visit."""
         first = ["demo-data", "scan", "score", "summary", "tune", "evaluate", "threshold", "prevalence"]
-        return [*first, "report", "datasheet", "export", "prompts", "import-head", "models"]
+        return [
+            *first,
+            *("review", "verdicts", "accounts", "report", "datasheet", "export"),
+            *("prompts", "import-head", "models"),
+        ]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

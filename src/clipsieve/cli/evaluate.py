@@ -170,8 +170,8 @@ def _evaluate_runs(
         protocol=Protocol(protocol, parse_fractions(given["fractions"]), given["folds"], given["seed"]),
         confidence=given["confidence"],
     )
-    ratings = load_ratings(**{name: given[name] for name in RATING_OPTIONS}, split_column=split_column)
     opened = [Run.open(path) for path in runs]
+    ratings = load_ratings(opened, **{name: given[name] for name in RATING_OPTIONS}, split_column=split_column)
 
     def on_join(run: Run, report: JoinReport) -> None:
         show_join(report, of=run.path if len(runs) > 1 else None)

@@ -75,7 +75,7 @@ def command(
     destination: str,
     policy: str,
     name: str | None,
-    verdicts: Path | None,
+    verdicts: str | None,
     form: Any,  # noqa: ANN401
     how: Any,  # noqa: ANN401
     *,
@@ -89,14 +89,15 @@ def command(
     DEST is a folder or a URL, new or empty; the same command goes on where it stopped. A verdict outdoes the machine, the
     block list outdoes both. `manifest.parquet` in DEST names every image, where it went, why, and who decided.
     """
-    from clipsieve.engines import Policy, read_image_verdicts
+    from clipsieve.cli.verdict_places import load_verdicts
+    from clipsieve.engines import Policy
     from clipsieve.outputs import ExportOptions, export_run
     from clipsieve.store import Run
 
-    said = None if verdicts is None else read_image_verdicts(verdicts)
-    told = ExportOptions(Policy(policy), name, said, form=form, how=how, **places)
+    opened = Run.open(run)
+    told = ExportOptions(Policy(policy), name, load_verdicts(opened, verdicts), form=form, how=how, **places)
     with ProgressBar("exporting", quiet=quiet) as bar:
-        report = export_run(Run.open(run), destination, told, dry_run=dry_run, on_progress=bar.update)
+        report = export_run(opened, destination, told, dry_run=dry_run, on_progress=bar.update)
     _warn(report)
     render.emit_json(asdict(report)) if as_json else _show(report, destination)
 

@@ -37,9 +37,9 @@ scores_name = click.option(
 
 verdicts = click.option(
     "--verdicts",
-    type=click.Path(path_type=Path),
     metavar="FILE",
-    help="What people decided: CSV or Parquet with `image_id` and `verdict`.",
+    help="What people decided: CSV or Parquet, or a ledger, a file or URL; `none` leaves them out."
+    "  [default: RUN/verdicts.db if there]",
 )
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout, for machines.")
@@ -165,7 +165,9 @@ def ratings(command: F) -> F:
         click.option("--rating-column", metavar="NAME", help="Column with the rating.  [default: by name]"),
         click.option("--image-column", metavar="NAME", help="Column that names the image.  [default: by name]"),
         click.option(
-            "--ratings", type=click.Path(path_type=Path), metavar="FILE", help="People's ratings, CSV or Parquet."
+            "--ratings",
+            metavar="FILE",
+            help="People's ratings, CSV or Parquet, or a ledger of verdicts, a file or URL.",
         ),
     ):
         command = option(command)

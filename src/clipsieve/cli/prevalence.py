@@ -15,6 +15,7 @@ from clipsieve.cli.command import Command
 if TYPE_CHECKING:
     from clipsieve.engines.prevalence import PrevalenceReport
     from clipsieve.engines.prevalence_plan import PrevalencePlan
+    from clipsieve.store import Run
 
 __all__ = ["command"]
 
@@ -32,7 +33,7 @@ DEFAULT_CONFIDENCE = 0.95
 )
 @options.run_argument
 @click.option("--plan", type=click.Path(path_type=Path), metavar="FILE", help="Draw a sample and write it to this CSV.")
-@click.option("--verdicts", type=click.Path(path_type=Path), metavar="FILE", help="Estimate from this CSV, filled in.")
+@click.option("--verdicts", metavar="FILE", help="Estimate from this CSV, filled in, or from a ledger, a file or URL.")
 @click.option(
     "--width",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
@@ -53,7 +54,7 @@ DEFAULT_CONFIDENCE = 0.95
 def command(
     run: Path,
     plan: Path | None,
-    verdicts: Path | None,
+    verdicts: str | None,
     width: float | None,
     name: str | None,
     confidence: float,
@@ -70,7 +71,6 @@ def command(
         raise click.UsageError("give exactly one of `--plan` and `--verdicts`")
     if verdicts is not None and (width, name, seed) != (None, None, None):
         raise click.UsageError("`--width`, `-c` and `--seed` belong to `--plan`")
-    from clipsieve.engines.prevalence import estimate_prevalence
     from clipsieve.engines.prevalence_plan import plan_prevalence, write_plan
     from clipsieve.store import Run
 
@@ -80,10 +80,21 @@ def command(
         write_plan(planned, plan, run=opened)
         _show_plan(planned, run, plan, as_json=as_json)
     elif verdicts is not None:
-        report = estimate_prevalence(opened, verdicts, confidence=confidence)
+        report = _estimate(opened, verdicts, confidence)
         for warning in report.warnings:
             render.print_warning(warning)
         render.emit_json(asdict(report)) if as_json else _show_report(report)
+
+
+def _estimate(run: Run, verdicts: str, confidence: float) -> PrevalenceReport:
+    from clipsieve.cli.verdict_places import load_sample
+    from clipsieve.engines.prevalence import estimate_from_verdicts, estimate_prevalence
+
+    sample = load_sample(run, verdicts)
+    if sample is None:
+        return estimate_prevalence(run, verdicts, confidence=confidence)
+    name, judged = sample
+    return estimate_from_verdicts(run, name, list(judged), confidence=confidence)
 
 
 def _show_plan(plan: PrevalencePlan, run: Path, path: Path, *, as_json: bool) -> None:

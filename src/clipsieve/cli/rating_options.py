@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from clipsieve.errors import UsageError
 
 if TYPE_CHECKING:
     from clipsieve.engines import JoinReport, Ratings
+    from clipsieve.store import Run
 
 __all__ = ["RATING_OPTIONS", "load_ratings", "show_join"]
 
@@ -18,8 +20,9 @@ SHOWN = 5
 
 
 def load_ratings(
+    runs: Sequence[Run],
     *,
-    ratings: Path | None,
+    ratings: str | None,
     image_column: str | None,
     rating_column: str | None,
     label_column: str | None,
@@ -28,23 +31,33 @@ def load_ratings(
     high: float | None,
     reverse: bool | None,
     split_column: str | None = None,
+    random_only: bool = False,
 ) -> Ratings:
-    """Read the file that the options name; UsageError if they name none, or it cannot be read."""
+    """Read the file or ledger that the options name; UsageError if they name none, or it cannot be read.
+
+    Of a ledger, `random_only` takes the images of the random audit alone; and only verdicts on one of `runs` are in question.
+    """
+    from clipsieve.cli.verdict_places import is_ledger, load_ratings_from_ledger
     from clipsieve.engines import read_ratings
 
     if ratings is None:
         raise UsageError("no ratings are named", hint="name a CSV or Parquet file with `--ratings`")
-    return read_ratings(
-        ratings,
-        image_column=image_column,
-        rating_column=rating_column,
-        label_column=label_column,
-        split_column=split_column,
-        scale=scale,
-        low=low,
-        high=high,
-        reverse=reverse,
-    )
+    told = {
+        "image_column": image_column,
+        "rating_column": rating_column,
+        "label_column": label_column,
+        "split_column": split_column,
+        "scale": scale,
+        "low": low,
+        "high": high,
+        "reverse": reverse,
+    }
+    if not is_ledger(ratings):
+        return read_ratings(ratings, **told)  # type: ignore[arg-type]
+    idle = [f"`--{name.replace('_', '-')}`" for name, value in told.items() if value is not None]
+    if idle:
+        raise UsageError(f"{', '.join(idle)}: a ledger of verdicts has no use for it; a table of ratings has")
+    return load_ratings_from_ledger(runs, ratings, random_only=random_only)
 
 
 def show_join(report: JoinReport, *, of: Path | None = None) -> None:

@@ -48,6 +48,7 @@ def command(
     run: Path,
     output: Path,
     name: str | None,
+    verdicts: str | None,
     *,
     no_thumbnails: bool,
     quiet: bool,
@@ -59,12 +60,15 @@ def command(
     Says how many images were scanned, failed, flagged and reviewed, in which classes they sit, what they show as far as
     words can tell, and how to find all this again. It never says that a data set is safe.
     """
+    from clipsieve.cli.verdict_places import load_verdicts
     from clipsieve.outputs import ReportOptions, report_to_json, write_report
     from clipsieve.store import Run
 
-    options_ = ReportOptions(scores_name=name, has_thumbnails=not no_thumbnails, **told)
+    opened = Run.open(run)
+    said = load_verdicts(opened, verdicts)
+    options_ = ReportOptions(scores_name=name, verdicts=said, has_thumbnails=not no_thumbnails, **told)
     with ProgressBar("reporting", quiet=quiet) as bar:
-        found = write_report(Run.open(run), output, options_, on_progress=bar.update)
+        found = write_report(opened, output, options_, on_progress=bar.update)
     for warning in found.warnings:
         render.print_warning(warning)
     render.emit_json(report_to_json(found.report)) if as_json else _show(found.report, output)

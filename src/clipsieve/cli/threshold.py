@@ -75,7 +75,8 @@ def command(
     """Choose thresholds by people's ratings so that they keep a promise.
 
     Opens no image. --recall gives the threshold from which on a person looks, --precision the one from which on images are
-    removed. The rated images should be a random sample of RUN; those that the classifier was tuned on are left out.
+    removed. The rated images should be a random sample of RUN; those that the classifier was tuned on are left out. Of a
+    ledger, the random audit alone is taken.
     """
     if recall is None and precision is None:
         raise click.UsageError("give `--recall`, `--precision` or both")
@@ -87,7 +88,9 @@ def command(
 
     targets: dict[str, Any] = {"recall": recall, "precision": precision, "confidence": confidence, "dry_run": dry_run}
     files: dict[str, Any] = {"classifier_path": classifier_file, "output": output}
-    report = set_threshold(Run.open(run), name, load_ratings(**rating_options), **targets, **files)
+    opened = Run.open(run)
+    ratings = load_ratings([opened], random_only=True, **rating_options)
+    report = set_threshold(opened, name, ratings, **targets, **files)
     show_join(report.join)
     for warning in report.warnings:
         render.print_warning(warning)

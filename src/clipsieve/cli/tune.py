@@ -95,10 +95,11 @@ def command(
 
     _check_output(output)
     chosen = _method(method, optimizer=optimizer, strength=strength, seed=seed)
-    ratings = load_ratings(**rating_options)
+    opened = Run.open(run)
+    ratings = load_ratings([opened], **rating_options)
     share = parse_share(hold_out)
     given: dict[str, Any] = {"prompts": prompts, "model": model, "n_images": n_images, "hold_out": share, "seed": seed}
-    report = tune(Run.open(run), ratings, chosen, **given)
+    report = tune(opened, ratings, chosen, **given)
     show_join(report.join)
     for note in report.notes:
         render.print_warning(note)

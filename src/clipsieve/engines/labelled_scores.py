@@ -16,7 +16,7 @@ from clipsieve.engines.score_facts import ScoreFacts
 from clipsieve.errors import RunCorruptError, UsageError
 from clipsieve.store import Run
 
-__all__ = ["LabelledScores", "read_labelled_scores"]
+__all__ = ["LabelledScores", "read_labelled_scores", "read_probabilities"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,7 +66,7 @@ def read_labelled_scores(run: Run, name: str, facts: ScoreFacts, ratings: Rating
     """
     joined = join_ratings(run, ratings)
     rated, n_tuned_on = _without_tuned(joined, facts)
-    everything, probability = _read_probabilities(run, name, rated.image_ids)
+    everything, probability = read_probabilities(run, name, rated.image_ids)
     is_comparable = is_same_kind(facts.tuned_on, rated.digests)
     return LabelledScores(probability, rated.labels, everything, n_tuned_on, joined.report, is_comparable)
 
@@ -102,7 +102,7 @@ def _labels_of(classes: tuple[str, ...], facts: ScoreFacts) -> Int64[np.ndarray,
     return np.array([int(flags[name]) for name in classes], dtype=np.int64)
 
 
-def _read_probabilities(
+def read_probabilities(
     run: Run, name: str, image_ids: tuple[str, ...]
 ) -> tuple[Float64[np.ndarray, "n"], Float64[np.ndarray, "m"]]:
     """Return the probabilities of all images that have one, and of some in their order: float32 numbers as float64."""

@@ -118,6 +118,9 @@ class DecodePool:
         Images that no decoder ever sees.
     known : StoredEmbeddings, optional
         Images that need not be decoded.
+    for_eyes : bool, default=False
+        Whether images come back for a person to look at: upright, no side longer than the recipe's size, never enlarged and
+        without padding, in place of fitted to the recipe.
     """
 
     def __init__(
@@ -129,10 +132,12 @@ class DecodePool:
         window: int,
         blocked: BlockList | None = None,
         known: StoredEmbeddings | None = None,
+        for_eyes: bool = False,
     ) -> None:
         self._blocked = blocked or BlockList()
         self._known = known
-        self._setup = pack_setup(recipe, limits)
+        self._setup = pack_setup(recipe, limits, for_eyes=for_eyes)
+        self._for_eyes = for_eyes
         self._size_px = recipe.size_px
         self._timeout_s = limits.max_seconds
         self._closing = False
@@ -158,6 +163,13 @@ class DecodePool:
         while pending:
             yield pending.popleft()[0].result()
 
+    def submit(self, ref: ImageRef) -> Future[Result]:
+        """Decode one image when its turn comes; any thread may ask.
+
+        The result is cancelled if the pool closes first; RuntimeError if it has closed already.
+        """
+        return self._threads.submit(self._decode, ref)
+
     def _decode(self, ref: ImageRef) -> Result:
         bare = replace(ref, content=b"")
         if isinstance(ref.content, Failure):
@@ -170,7 +182,9 @@ class DecodePool:
             return EmbeddedImage(bare, *found, is_reused=True)
         worker = self._take()
         try:
-            facts, result = unpack_reply(worker.ask(ref.content, self._timeout_s), self._size_px)
+            facts, result = unpack_reply(
+                worker.ask(ref.content, self._timeout_s), self._size_px, for_eyes=self._for_eyes
+            )
         except TimeoutError:
             failure = self._replace(worker, FailureCode.TIMED_OUT, f"not decoded within {self._timeout_s:g} s")
             return FailedImage(bare, _facts_of(ref.content), failure)

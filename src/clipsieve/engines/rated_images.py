@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
 from clipsieve.engines.lineage import ID_PREFIX
-from clipsieve.engines.rated_names import LEVELS, Place, match_names
+from clipsieve.engines.rated_names import LEVELS, Place, match_ids, match_names
 from clipsieve.engines.rating_files import Ratings
 from clipsieve.errors import UsageError
 from clipsieve.store import Run, to_float32
@@ -105,7 +105,7 @@ def join_ratings(run: Run, ratings: Ratings) -> RatedImages:
     A name meets a row by the first of these that any row fulfils: it is the image's id; its last component is that of the
     image's id or URI; the same without the extension of an image. All are compared in Unicode's form NFC, with `/` for
     a backslash and no `./` in front; case counts, but not in the extension. An id or URI with escapes such as `%20` is
-    compared as it is and without them.
+    compared as it is and without them. Where the ratings say that their names are ids, nothing but the very id will do.
 
     A name that several rows fulfil is ambiguous. So are two names that meet the same row in the same way; if one meets it
     in a stronger way, the row is its, and the other one is ambiguous.
@@ -124,7 +124,11 @@ def join_ratings(run: Run, ratings: Ratings) -> RatedImages:
     RunCorruptError, EncoderMismatchError
         If the run cannot be read.
     """
-    matches, unmatched, ambiguous = match_names(ratings.names, run.iter_images(["image_id", "uri"]))
+    if ratings.are_ids:
+        matches, unmatched = match_ids(ratings.names, run.iter_images(["image_id"]))
+        ambiguous: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    else:
+        matches, unmatched, ambiguous = match_names(ratings.names, run.iter_images(["image_id", "uri"]))
     positions = sorted(matches)
     embeddings, digests, codes = _read(run, [matches[position].place for position in positions])
     failed = tuple((ratings.names[p], code) for p, code in zip(positions, codes, strict=True) if code is not None)

@@ -7,12 +7,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from clipsieve.sources.names import legible
 from clipsieve.sources.signatures import EXTENSIONS
 
-__all__ = ["LEVELS", "Match", "Place", "match_names"]
+__all__ = ["LEVELS", "Match", "Place", "match_ids", "match_names"]
 
 LEVELS = ("image_id", "file name", "stem")
 _N_CANDIDATES = 4  # so many are kept for a message, however many rows a name meets
@@ -31,6 +33,25 @@ class Match(NamedTuple):
 
     level: int
     place: Place
+
+
+def match_ids(names: Sequence[str], parts: Iterable[pa.Table]) -> tuple[dict[int, Match], tuple[str, ...]]:
+    """Return the row of each name that is an id of the run, letter by letter, and the names that are none.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Each once.
+    parts : iterable of pyarrow.Table
+        The parts of the run in order, with the column `image_id`; read once, none is kept.
+    """
+    wanted, matches = pa.array(names, pa.string()), {}
+    for part, table in enumerate(parts):
+        found = pc.index_in(table.column("image_id"), value_set=wanted)
+        for row in np.flatnonzero(found.is_valid().to_numpy()).tolist():
+            position = found[row].as_py()
+            matches[position] = Match(0, Place(part, row, names[position]))
+    return matches, tuple(name for i, name in enumerate(names) if i not in matches)
 
 
 def match_names(

@@ -33,9 +33,9 @@ class Ratings:
     Attributes
     ----------
     path : Path
-        The file.
+        The file; of a database elsewhere, a name for people to which nothing needs to lie.
     sha256 : str
-        Hex digest of its bytes.
+        Hex digest of its bytes, or of the rows in a database.
     image_column, rating_column : str
         The columns that were read; `rating_column` holds ratings, labels or class names.
     kind : {"rating", "label", "class"}
@@ -57,6 +57,8 @@ class Ratings:
         What the split column says of each image, if one was named.
     lines : int64 array of shape (n,)
         Where each stands: a line from 1 (the last one of a record that spans several), in Parquet a row from 1.
+    are_ids : bool
+        Whether the names are ids of the run, letter by letter; otherwise see `join_ratings`.
     """
 
     path: Path
@@ -74,6 +76,7 @@ class Ratings:
     classes: tuple[str, ...] | None
     splits: tuple[str, ...] | None
     lines: Int64[np.ndarray, "n"]
+    are_ids: bool = False
 
     @property
     def n_left_out(self) -> int:

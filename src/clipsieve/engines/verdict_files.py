@@ -1,4 +1,4 @@
-"""What people have said of single images, from a table with one row for each verdict."""
+"""What people have said of single images, from a table with one row for each verdict, or from elsewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipsieve.engines.rating_tables import Cells, RatingTable
-from clipsieve.engines.verdicts import EXPECTED_VERDICTS, NEEDED, VERDICT_WORDS
+from clipsieve.engines.verdicts import EXPECTED_VERDICTS, NEEDED, VERDICT_WORDS, Verdict, read_verdicts
 from clipsieve.errors import UsageError
 
 __all__ = ["ImageVerdict", "ImageVerdicts", "check_known", "read_image_verdicts"]
@@ -34,24 +34,36 @@ class ImageVerdict:
 
 @dataclass(frozen=True, slots=True)
 class ImageVerdicts:
-    """The verdicts of one file.
+    """The verdicts of one file or database.
 
     Attributes
     ----------
     path : Path
-        The file.
+        The file; of a database elsewhere, a name for people to which nothing needs to lie.
     sha256 : str
-        Hex digest of its bytes.
+        Hex digest of its bytes, or of the rows in a database.
     by_image : mapping of str to ImageVerdict
         By image id; images without a verdict yet are not among them.
-    is_sample : bool
-        Whether the file has the columns of a sample of `clipsieve prevalence`, of which `uri` is only for people.
+    sample : tuple of Verdict or None
+        The random sample of `clipsieve prevalence` that they are about, images without a verdict included; None if they are
+        about none, or it cannot be read.
+    sample_problem : str or None
+        Why a sample cannot be read; names the file and the line.
+    is_file : bool
+        Whether they come from a file that another person can be given; False for a database behind a URL.
     """
 
     path: Path
     sha256: str
     by_image: Mapping[str, ImageVerdict]
-    is_sample: bool = False
+    sample: tuple[Verdict, ...] | None = None
+    sample_problem: str | None = None
+    is_file: bool = True
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether they are about a random sample, usable or not: then some images were likelier to be looked at."""
+        return self.sample is not None or self.sample_problem is not None
 
 
 def read_image_verdicts(path: str | Path) -> ImageVerdicts:
@@ -77,6 +89,7 @@ def read_image_verdicts(path: str | Path) -> ImageVerdicts:
         if word.strip():
             said.setdefault(image_id, []).append(_meaning(word))
             annotators.setdefault(image_id, {}).update({name.strip(): None} if name.strip() else {})
+    sample, problem = _sample(table)
     return ImageVerdicts(
         path=table.path,
         sha256=table.sha256,
@@ -84,8 +97,19 @@ def read_image_verdicts(path: str | Path) -> ImageVerdicts:
             image_id: ImageVerdict(words[0] if len(set(words)) == 1 else None, tuple(annotators[image_id]), len(words))
             for image_id, words in said.items()
         },
-        is_sample=table.unit == "line" and set(NEEDED) <= set(table.names),
+        sample=sample,
+        sample_problem=problem,
     )
+
+
+def _sample(table: RatingTable) -> tuple[tuple[Verdict, ...] | None, str | None]:
+    """Return the lines of a sample, of which `uri` is only for people; or why they make none, if they look like one."""
+    if table.unit != "line" or not set(NEEDED) <= set(table.names):
+        return None, None
+    try:
+        return tuple(read_verdicts(table.path)), None
+    except UsageError as error:
+        return None, error.what
 
 
 def _check(cells: Cells) -> None:

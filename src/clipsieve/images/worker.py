@@ -19,6 +19,7 @@ import numpy as np
 
 from clipsieve.images.decode import DecodeLimits, decode
 from clipsieve.images.preprocess import fit_to_recipe
+from clipsieve.images.upright import fit_upright, orientation_of
 from clipsieve.types import FailedImage, Failure, FailureCode, FailureStep, FileFacts, ImageRef, Preprocessing
 
 __all__ = ["MAX_MEMORY_BYTES", "READY", "max_reply_bytes", "pack_setup", "unpack_reply"]
@@ -35,34 +36,46 @@ def max_reply_bytes(size_px: int) -> int:
     return MAX_HEADER_BYTES + 3 * size_px * size_px
 
 
-def pack_setup(recipe: Preprocessing, limits: DecodeLimits) -> str:
+def pack_setup(recipe: Preprocessing, limits: DecodeLimits, *, for_eyes: bool = False) -> str:
     """Return what a worker must know at its start."""
-    return json.dumps({"recipe": asdict(recipe), "limits": asdict(limits)})
+    return json.dumps({"recipe": asdict(recipe), "limits": asdict(limits), "for_eyes": for_eyes})
 
 
-def unpack_reply(reply: bytes, size_px: int) -> tuple[FileFacts | None, Failure | np.ndarray]:
-    """Return the facts of a file and its pixels (uint8, s s 3) or its failure; ValueError if the reply is malformed."""
+def unpack_reply(
+    reply: bytes, size_px: int, *, for_eyes: bool = False
+) -> tuple[FileFacts | None, Failure | np.ndarray]:
+    """Return the facts of a file and its pixels or its failure; ValueError if the reply is malformed.
+
+    Pixels are uint8 of shape (s, s, 3); for eyes of shape (h, w, 3), neither side longer than s.
+    """
     line, _, body = reply.partition(b"\n")
     header = json.loads(line)
     facts = FileFacts(**header["facts"]) if header["facts"] else None
     if header["failure"]:
         step, code, detail = header["failure"]
         return facts, Failure(FailureStep(step), FailureCode(code), str(detail))
-    return facts, np.frombuffer(body, dtype=np.uint8).reshape(size_px, size_px, 3)
+    height, width = header["shape"] if for_eyes else (size_px, size_px)
+    if not (0 < height <= size_px and 0 < width <= size_px):
+        raise ValueError(f"pixels of shape {height} x {width}")
+    return facts, np.frombuffer(body, dtype=np.uint8).reshape(height, width, 3)
 
 
-def answer(content: bytes, recipe: Preprocessing, limits: DecodeLimits) -> bytes:
+def answer(content: bytes, recipe: Preprocessing, limits: DecodeLimits, *, for_eyes: bool = False) -> bytes:
     """Return the reply to one encoded file."""
     decoded = decode(ImageRef("", "", None, None, content), limits)
     facts = asdict(decoded.facts) if decoded.facts else None
     if isinstance(decoded, FailedImage):
         failure = decoded.failure
         return json.dumps({"facts": facts, "failure": [failure.step, failure.code, failure.detail]}).encode() + b"\n"
-    pixels = fit_to_recipe(decoded.pixels, recipe)
-    return json.dumps({"facts": facts, "failure": None}).encode() + b"\n" + pixels.tobytes()
+    if for_eyes:
+        pixels = fit_upright(decoded.pixels, orientation_of(content), recipe.size_px)
+    else:
+        pixels = fit_to_recipe(decoded.pixels, recipe)
+    header = {"facts": facts, "failure": None, "shape": pixels.shape[:2]}
+    return json.dumps(header).encode() + b"\n" + pixels.tobytes()
 
 
-def serve(connection: Connection, recipe: Preprocessing, limits: DecodeLimits) -> None:
+def serve(connection: Connection, recipe: Preprocessing, limits: DecodeLimits, *, for_eyes: bool) -> None:
     """Answer until the other end closes, or is no longer there: then nobody is left to tell."""
     with contextlib.suppress(EOFError, OSError):
         connection.send_bytes(READY)
@@ -70,7 +83,7 @@ def serve(connection: Connection, recipe: Preprocessing, limits: DecodeLimits) -
             content = connection.recv_bytes()
             # The system ends the process if nobody is left to do it and a decoder never comes back.
             signal.setitimer(signal.ITIMER_REAL, limits.max_seconds + GRACE_S)
-            reply = answer(content, recipe, limits)
+            reply = answer(content, recipe, limits, for_eyes=for_eyes)
             signal.setitimer(signal.ITIMER_REAL, 0)
             connection.send_bytes(reply)
 
@@ -83,7 +96,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     setup = json.loads(sys.argv[2])
     recipe = Preprocessing.from_json(setup["recipe"])
-    serve(Connection(int(sys.argv[1])), recipe, DecodeLimits(**setup["limits"]))
+    serve(Connection(int(sys.argv[1])), recipe, DecodeLimits(**setup["limits"]), for_eyes=setup["for_eyes"])
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import numpy as np
 from clipsieve.engines.prevalence import PrevalenceReport, estimate_from_verdicts
 from clipsieve.engines.private_places import without_folders
 from clipsieve.engines.verdict_files import ImageVerdicts
-from clipsieve.engines.verdicts import read_verdicts
 from clipsieve.errors import UsageError
 from clipsieve.evaluation.prevalence import Prevalence, estimate
 from clipsieve.outputs.report.words import count_of
@@ -47,25 +46,29 @@ class SampleEstimate:
 
 
 def estimate_from_sample(run: Run, verdicts: ImageVerdicts, is_flagged: Mapping[str, bool]) -> SampleEstimate:
-    """Estimate from verdicts, if their file is a sample of `clipsieve prevalence`.
+    """Estimate from verdicts, if they are about a sample of `clipsieve prevalence`.
 
     Parameters
     ----------
     run : Run
         The one that the sample was drawn from.
     verdicts : ImageVerdicts
-        Of that file.
+        Whose sample.
     is_flagged : mapping of str to bool
         By image id, whether an image is flagged by the scores that the report is about; some of the sample's will do.
     """
-    if not verdicts.is_sample:
-        return SampleEstimate(problems=(f"{NOT_ESTIMATED}: that takes verdicts on a random sample",))
+    lines = verdicts.sample
+    if lines is None:
+        problem = verdicts.sample_problem
+        return (
+            SampleEstimate(problems=(f"{NOT_ESTIMATED}: that takes verdicts on a random sample",))
+            if problem is None
+            else _unusable(verdicts, problem)
+        )
     try:
-        lines = read_verdicts(verdicts.path)
-        found = estimate_from_verdicts(run, verdicts.path, lines)
+        found = estimate_from_verdicts(run, verdicts.path, list(lines))
     except UsageError as error:
-        what = without_folders(error.what.replace(str(verdicts.path), verdicts.path.name))
-        return SampleEstimate(is_sample=True, problems=(f"{NOT_ESTIMATED}: {what}",))
+        return _unusable(verdicts, error.what)
     n_other = sum(is_flagged.get(line.image_id, line.flagged) != line.flagged for line in lines)
     if not n_other:
         return SampleEstimate(found, _precision(found), is_sample=True, is_recall_known=True, problems=found.warnings)
@@ -74,6 +77,11 @@ def estimate_from_sample(run: Run, verdicts: ImageVerdicts, is_flagged: Mapping[
         "flagged, and which share of the flagged is unwanted, was not estimated"
     )
     return SampleEstimate(found, is_sample=True, problems=(*found.warnings, other))
+
+
+def _unusable(verdicts: ImageVerdicts, what: str) -> SampleEstimate:
+    words = without_folders(what.replace(str(verdicts.path), verdicts.path.name))
+    return SampleEstimate(is_sample=True, problems=(f"{NOT_ESTIMATED}: {words}",))
 
 
 def _precision(found: PrevalenceReport) -> Prevalence | None:

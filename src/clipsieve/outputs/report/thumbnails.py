@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -13,16 +14,14 @@ import pyarrow.compute as pc
 from jaxtyping import UInt8
 from PIL import Image
 
-from clipsieve.engines.originals import reopen
+from clipsieve.engines.pictures import Originals, Place, limits_of
 from clipsieve.engines.pool import DecodePool
 from clipsieve.engines.private_places import without_folders
 from clipsieve.errors import ClipsieveError
-from clipsieve.images import DecodeLimits
 from clipsieve.outputs.report.records import Example
 from clipsieve.outputs.report.words import count_of
-from clipsieve.sources import Source
 from clipsieve.store import Run
-from clipsieve.types import DecodedImage, ImageRef, Preprocessing, Shard
+from clipsieve.types import DecodedImage, ImageRef, Preprocessing
 
 __all__ = ["add_thumbnails"]
 
@@ -31,15 +30,6 @@ MAX_THUMBNAIL_BYTES = 4096
 _NONE = "no example has a thumbnail"
 _QUALITIES = (60, 45, 30, 15, 1)
 _RECIPE = Preprocessing(SIDE_PX, "longest", "bicubic", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where an image lies in a run, and the hash of its file at that time."""
-
-    part: int
-    row: int
-    sha256: str
 
 
 def add_thumbnails(
@@ -88,72 +78,44 @@ def add_thumbnails(
             examples
         ), f"{_NONE}: the run holds embeddings that were computed elsewhere, so there are no images to show"
     places = _find(run, {example.image_id for example in examples})
+    originals = Originals(run, location)
     try:
-        source = reopen(run, location)
-        shards = source.plan(run.manifest.part_size, Run.load_listing(run.path)).shards
+        originals.open()
     except ClipsieveError as error:
         return tuple(examples), f"{_NONE}: the source cannot be opened any more ({_said(error)})"
     deadline = time.monotonic() + max_seconds
-    today = _members(run, shards, places)
-    moved = {name: replace(places[name], part=part, row=row) for name, (part, row) in today.items()}
-    refs = _read(source, shards, places | moved, deadline)
-    made = _decode(refs, places, run, n_workers)
+    with closing(originals):
+        made = _decode(_read(originals, places, deadline), run, n_workers)
     shown = tuple(_with(example, made.get(example.image_id)) for example in examples)
     n_missing = sum(example.thumbnail is None for example in shown)
     return shown, _words(n_missing, len(shown), is_late=time.monotonic() > deadline) if n_missing else None
 
 
-def _members(run: Run, shards: Sequence[Shard], ids: Iterable[str]) -> dict[str, tuple[int, int]]:
-    """Return where images of a folder lie today: a file more or less before them, and they have moved on."""
-    if run.manifest.source_kind != "folder":
-        return {}
-    wanted = set(ids)
-    return {
-        member: (part, row)
-        for part, shard in enumerate(shards)
-        for row, member in enumerate(shard.members)
-        if member in wanted
-    }
-
-
-def _find(run: Run, ids: set[str]) -> dict[str, _Place]:
-    """Return where images lie that were seen: those that failed, or are blocked, are not among them."""
+def _find(run: Run, ids: set[str]) -> list[Place]:
+    """Return where images lie that were seen, in the order of the run: those that failed, or are blocked, are not among them."""
     wanted = pa.array(sorted(ids), pa.string())
-    found: dict[str, _Place] = {}
+    found = []
     for part, table in enumerate(run.iter_images(["image_id", "sha256", "failure_code"])):
         for row in np.flatnonzero(pc.is_in(table.column("image_id"), value_set=wanted).to_numpy()).tolist():
             cells = {name: table.column(name)[row].as_py() for name in table.column_names}
             if cells["failure_code"] is None and cells["sha256"] is not None:
-                found[cells["image_id"]] = _Place(part, row, cells["sha256"])
+                found.append(Place(part, row, cells["image_id"], cells["sha256"]))
     return found
 
 
-def _read(source: Source, shards: Sequence[Shard], places: Mapping[str, _Place], deadline: float) -> Iterator[ImageRef]:
+def _read(originals: Originals, places: Sequence[Place], deadline: float) -> Iterator[ImageRef]:
     """Yield the images that could be read, in the order of the data set, so that no file is gone through twice."""
-    for image_id, place in sorted(places.items(), key=lambda item: (item[1].part, item[1].row)):
-        shard = shards[place.part] if place.part < len(shards) else None
-        if shard is None or place.row >= shard.n_images or time.monotonic() > deadline:
-            continue
-        try:
-            found = list(source.read(source.one(shard, place.row)))
-        except ClipsieveError:  # it has changed since it was listed
-            continue
-        yield from (ref for ref in found if ref.image_id == image_id and isinstance(ref.content, bytes))
+    for place in places:
+        content = originals.read(place, max_seconds=deadline - time.monotonic())
+        if isinstance(content, bytes):
+            yield ImageRef(place.image_id, "", None, None, content)
 
 
-def _decode(
-    refs: Iterator[ImageRef], places: Mapping[str, _Place], run: Run, n_workers: int
-) -> dict[str, tuple[bytes, int, int]]:
-    options = run.manifest.options
-    limits = DecodeLimits()
-    limits = DecodeLimits(
-        max_pixels=int(options.get("max_pixels", limits.max_pixels)),
-        max_seconds=float(options.get("max_seconds", limits.max_seconds)),
-    )
+def _decode(refs: Iterator[ImageRef], run: Run, n_workers: int) -> dict[str, tuple[bytes, int, int]]:
     made: dict[str, tuple[bytes, int, int]] = {}
-    with DecodePool(n_workers, _RECIPE, limits, window=2 * n_workers) as pool:
+    with DecodePool(n_workers, _RECIPE, limits_of(run), window=2 * n_workers) as pool:
         for image in pool.map(refs):
-            if isinstance(image, DecodedImage) and image.facts.sha256 == places[image.ref.image_id].sha256:
+            if isinstance(image, DecodedImage):
                 pixels = _without_padding(image.pixels, image.facts.width, image.facts.height)
                 made[image.ref.image_id] = (_webp(pixels), pixels.shape[1], pixels.shape[0])
     return made

@@ -1,0 +1,224 @@
+"""`clipsieve verdicts`: what people decided, as files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from clipsieve.cli import options, render
+from clipsieve.cli.command import Group
+from clipsieve.errors import UsageError
+
+if TYPE_CHECKING:
+    from clipsieve.review.ledger import Ledger
+    from clipsieve.review.records import CurrentVerdict
+    from clipsieve.store import Run
+
+__all__ = ["command"]
+
+ledger_option = click.option(
+    "--ledger", metavar="FILE_OR_URL", help="SQLite file or `postgresql://` URL.  [default: RUN/verdicts.db]"
+)
+
+
+@click.group(
+    cls=Group,
+    name="verdicts",
+    short_help="List, export and import what people decided.",
+    examples=["clipsieve verdicts list run", "clipsieve verdicts export run -o verdicts.csv"],
+)
+def command() -> None:
+    """List, export and import what people decided about the images of a run."""
+
+
+@command.command(
+    name="list",
+    short_help="Count them, and say how well people agree.",
+    examples=["clipsieve verdicts list run", "clipsieve verdicts list run --json"],
+)
+@options.run_argument
+@ledger_option
+@options.as_json
+def list_(run: Path, ledger: str | None, *, as_json: bool) -> None:
+    """Count the verdicts of each person, and say how well people agree.
+
+    Agreement is measured on images that two or more have seen: 1 is full agreement, 0 what chance alone would give.
+    """
+    from clipsieve.store import Run
+
+    with _opened(Run.open(run), ledger) as found:
+        facts = _facts([] if found is None else list(_board(found)))
+    render.emit_json(facts) if as_json else _show(facts)
+
+
+@command.command(
+    name="export",
+    short_help="Write them to a file.",
+    examples=[
+        "clipsieve verdicts export run -o verdicts.csv",
+        "clipsieve verdicts export run -o decided.csv --current",
+        "clipsieve verdicts export run -o tasks.json --as label-studio",
+    ],
+)
+@options.run_argument
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FILE", help="The file to write."
+)
+@click.option(
+    "--as",
+    "form",
+    type=click.Choice(["csv", "label-studio"]),
+    default="csv",
+    show_default=True,
+    help="CSV with all that is known, or JSON for Label Studio.",
+)
+@click.option("--current", is_flag=True, help="One line for each image: what holds now, not the history.")
+@ledger_option
+def export(run: Path, output: Path, form: str, ledger: str | None, *, current: bool) -> None:
+    """Write the verdicts on RUN to a file, every row ever written, also those that were taken back.
+
+    With --current, CSV with the columns that `--verdicts` of other commands takes.
+    """
+    from clipsieve.outputs.text_files import write_text
+    from clipsieve.review.exchange import verdicts_as_text
+    from clipsieve.store import Run
+
+    opened = Run.open(run)
+    with _opened(opened, ledger) as found:
+        if found is None:
+            raise UsageError(
+                "there are no verdicts on this run",
+                state="nothing was written",
+                hint=f"make some: `clipsieve review {run}`",
+            )
+        text, n = verdicts_as_text(opened, found, form=form, current_only=current)
+    write_text(output, text)
+    render.print_text(f"wrote     {render.count(n, 'image' if current else 'row')} to {output}")
+
+
+@command.command(
+    name="import",
+    short_help="Add those in a file.",
+    examples=[
+        "clipsieve verdicts import run verdicts.csv",
+        "clipsieve verdicts import run export.json --annotator Ann --id-key name",
+    ],
+)
+@options.run_argument
+@click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
+@click.option("--annotator", metavar="NAME", help="Who decided, where the file does not say.")
+@click.option("--id-key", metavar="NAME", help="Entry of Label Studio's `data` that holds the image's id.")
+@ledger_option
+def import_(run: Path, file: Path, annotator: str | None, id_key: str | None, ledger: str | None) -> None:
+    """Add the verdicts in FILE to those on RUN: CSV, or JSON that Label Studio exported.
+
+    All or none: a file with images that are not in RUN is refused. The same file twice adds nothing.
+    """
+    from clipsieve.review.exchange import import_verdicts, read_verdict_file
+    from clipsieve.review.keys import run_key
+    from clipsieve.review.ledger import open_ledger
+    from clipsieve.store import Run
+
+    opened = Run.open(run)
+    rows = read_verdict_file(file, annotator=annotator, id_key=id_key)
+    with open_ledger(_place(opened, ledger), run_key(opened)) as found:
+        report = import_verdicts(opened, found, rows, name=str(file))
+    render.print_text(f"added     {render.count(report.n_new, 'verdict')} on {render.count(report.n_images, 'image')}")
+    if report.n_new < report.n_rows:
+        render.print_text(f"known     {render.count(report.n_rows - report.n_new, 'verdict')}: passed over")
+
+
+def _place(run: Run, ledger: str | None) -> str | Path:
+    from clipsieve.review.flows import LEDGER_FILE
+
+    if ledger is None:
+        return run.path / LEDGER_FILE
+    return ledger if "://" in ledger else Path(ledger)
+
+
+@contextmanager
+def _opened(run: Run, ledger: str | None) -> Iterator[Ledger | None]:
+    """Open a ledger to read it; None if there is none, or none of its rows are about the run."""
+    from clipsieve.cli.verdict_places import open_named_ledger
+
+    place = _place(run, ledger)
+    if isinstance(place, Path) and not place.exists():
+        if ledger is not None:
+            raise UsageError(f"there is no ledger `{place}`")
+        yield None
+        return
+    with open_named_ledger([run], str(place)) as found:
+        yield found
+
+
+def _board(ledger: Ledger) -> Iterator[CurrentVerdict]:
+    from clipsieve.review.consensus import Board
+
+    board = Board()
+    board.add(row for _, row in ledger.rows())
+    return board.all()
+
+
+def _facts(verdicts: list[CurrentVerdict]) -> dict[str, Any]:
+    from clipsieve.evaluation.agreement import cohen_kappa, krippendorff_alpha
+
+    said: dict[str, Counter[str]] = {}
+    for verdict in verdicts:
+        for name, choice in verdict.by_annotator.items():
+            said.setdefault(name, Counter())[choice.value] += 1
+    several = [
+        {name: choice.value for name, choice in v.by_annotator.items()} for v in verdicts if len(v.by_annotator) > 1
+    ]
+    pairs = []
+    for a, b in combinations(sorted(said), 2):
+        both = [(voices[a], voices[b]) for voices in several if a in voices and b in voices]
+        if both:
+            kappa = cohen_kappa([one for one, _ in both], [other for _, other in both])
+            pairs.append({"a": a, "b": b, "n": len(both), "kappa": kappa})
+    return {
+        "n_images": len(verdicts),
+        "n_keep": sum(v.unwanted is False for v in verdicts),
+        "n_remove": sum(v.unwanted is True for v in verdicts),
+        "n_undecided": sum(v.unwanted is None for v in verdicts),
+        "n_disputed": sum(v.is_disputed for v in verdicts),
+        "n_adjudicated": sum(v.is_adjudicated for v in verdicts),
+        "by_annotator": [{"annotator": name, **dict(sorted(counts.items()))} for name, counts in sorted(said.items())],
+        "cohen": pairs,
+        "krippendorff": krippendorff_alpha([list(voices.values()) for voices in several]),
+        "n_seen_by_several": len(several),
+    }
+
+
+def _show(facts: dict[str, Any]) -> None:
+    if not facts["n_images"]:
+        render.print_text("nobody has decided on an image yet")
+        return
+    columns = [("annotator", "left"), ("keep", "right"), ("remove", "right"), ("unsure", "right")]
+    rows = [
+        (each["annotator"], *(f"{each.get(word, 0):,}" for word in ("keep", "remove", "unsure")))
+        for each in facts["by_annotator"]
+    ]
+    render.print_table(columns, rows)
+    render.print_text()
+    decided = f"{facts['n_keep']:,} to keep, {facts['n_remove']:,} to remove, {facts['n_undecided']:,} undecided"
+    render.print_text(f"decided   {render.count(facts['n_images'], 'image')}: {decided}")
+    if facts["n_disputed"]:
+        render.print_text(f"disputed  {render.count(facts['n_disputed'], 'image')}")
+    if facts["n_seen_by_several"]:
+        seen = render.count(facts["n_seen_by_several"], "image")
+        render.print_text(
+            f"agreement {_number(facts['krippendorff'])} (Krippendorff's alpha), on {seen} that several saw"
+        )
+        for each in facts["cohen"]:
+            pair = f"{each['a']} and {each['b']}"
+            render.print_text(f"          {_number(each['kappa'])} (Cohen's kappa) {pair}, on {each['n']:,}")
+
+
+def _number(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.2f}"

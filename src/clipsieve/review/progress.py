@@ -1,0 +1,96 @@
+"""How far a review is, and how well the people agree."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+from clipsieve.evaluation.agreement import cohen_kappa, krippendorff_alpha
+from clipsieve.legible import as_text
+from clipsieve.review.catalog import Catalog
+from clipsieve.review.options import DeskOptions
+from clipsieve.review.records import Choice, CurrentVerdict
+from clipsieve.review.standing import Standing
+
+if TYPE_CHECKING:
+    from clipsieve.review.ledger import Ledger
+
+__all__ = ["progress_of", "summarize_review"]
+
+
+def progress_of(standing: Standing, annotator: str) -> dict[str, Any]:
+    """Return the counts that the page always shows."""
+    with standing.lock:
+        return {
+            "mine": len(standing.rows_of(annotator)),
+            **standing.counts(),
+            "mine_today_s": standing.tally.seconds_on(annotator, datetime.now(UTC).date()),
+        }
+
+
+def summarize_review(standing: Standing, ledger: Ledger, catalog: Catalog, options: DeskOptions) -> dict[str, Any]:
+    """Return what the summary shows, as JSON.
+
+    Parameters
+    ----------
+    standing : Standing
+        Of the verdicts.
+    ledger : Ledger
+        Where they are.
+    catalog, options
+        Of the review.
+    """
+    with standing.lock:
+        verdicts = list(standing.board.all())
+        known = catalog.rows_of([verdict.image_id for verdict in verdicts]) >= 0
+        verdicts = [verdict for verdict, is_here in zip(verdicts, known.tolist(), strict=True) if is_here]
+        concepts = Counter(concept for verdict in verdicts for concept in verdict.concepts)
+        return {
+            **standing.counts(),
+            "n_images": catalog.n,
+            "n_seen": int(catalog.is_seen.sum()),
+            "n_flagged": int(catalog.is_flagged.sum()),
+            "n_flagged_decided": int((catalog.is_flagged & (standing.state > 0) & (standing.state < 3)).sum()),
+            "n_held": len(ledger.leases()),
+            "reviews_per_image": options.reviews_per_image,
+            "scores": catalog.scores_name,
+            "ledger": ledger.place,
+            "by_annotator": _by_annotator(standing, verdicts),
+            "by_queue": [{"queue": name, "n": n} for name, n in standing.tally.by_queue.most_common()],
+            "by_concept": [{"concept": as_text(name), "n": n} for name, n in concepts.most_common(50)],
+            "agreement": _agreement(verdicts),
+        }
+
+
+def _by_annotator(standing: Standing, verdicts: list[CurrentVerdict]) -> list[dict[str, Any]]:
+    said: dict[str, Counter[Choice]] = {name: Counter() for name in standing.tally.annotators()}
+    for verdict in verdicts:
+        for name, choice in verdict.by_annotator.items():
+            said[name][choice] += 1
+    return [
+        {
+            "annotator": as_text(name),
+            "n": counts.total(),
+            "n_keep": counts[Choice.KEEP],
+            "n_remove": counts[Choice.REMOVE],
+            "n_unsure": counts[Choice.UNSURE],
+            **standing.tally.of(name),
+        }
+        for name, counts in said.items()
+    ]
+
+
+def _agreement(verdicts: list[CurrentVerdict]) -> dict[str, Any]:
+    """Return Cohen's kappa of each pair and Krippendorff's alpha of all, over images that two or more have judged."""
+    several = [verdict.by_annotator for verdict in verdicts if len(verdict.by_annotator) > 1]
+    names = sorted({name for voices in several for name in voices})
+    pairs = []
+    for a, b in combinations(names, 2):
+        both = [(voices[a].value, voices[b].value) for voices in several if a in voices and b in voices]
+        if both:
+            kappa = cohen_kappa([one for one, _ in both], [other for _, other in both])
+            pairs.append({"a": as_text(a), "b": as_text(b), "n": len(both), "kappa": kappa})
+    table = [[voices[name].value if name in voices else None for name in names] for voices in several]
+    return {"cohen": pairs, "krippendorff": krippendorff_alpha(table) if table else None, "n_units": len(table)}

@@ -1,0 +1,112 @@
+"""The parts of a run, read quickly: a run of a million images may lie in a thousand files of each kind."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NoReturn
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clipsieve.errors import RunConflictError
+from clipsieve.store import Run
+
+__all__ = ["inputs_of", "part_sizes", "read_images", "read_probability", "stamp_of_run"]
+
+
+def read_images(run: Run, index: int, columns: list[str]) -> pa.Table:
+    """Return some columns of one part of the images; errors as for `Run.read_images`, but much faster for small parts."""
+    if run.external is not None:
+        return run.read_images(index, columns)
+    table = _read(run.image_part(index), columns)
+    facts = {} if table is None else _facts(table)
+    # What is wrong, `Run` finds again and says.
+    return table if table is not None and run.is_current(facts) else run.read_images(index, columns)
+
+
+def read_probability(run: Run, name: str, index: int, inputs: str | None, n_rows: int) -> pa.ChunkedArray:
+    """Return the probabilities of one part of some scores; errors as for `Run.iter_scores`.
+
+    Parameters
+    ----------
+    run : Run
+        With these scores.
+    name : str
+        Of the scores.
+    index : int
+        Of the part.
+    inputs : str or None
+        What the images' part was made of; see `inputs_of`.
+    n_rows : int
+        Its rows.
+    """
+    path = run.score_part(name, index)
+    table = _read(path, ["probability"])
+    if table is None:
+        table = run.read_part(path, ["probability"])
+    if inputs_of(table) != inputs or table.num_rows != n_rows:
+        _refuse(run, name)
+    return table.column("probability")
+
+
+def inputs_of(table: pa.Table) -> str | None:
+    """Return the fingerprint of what a part was made of."""
+    return _facts(table).get("clipsieve.inputs")
+
+
+def part_sizes(run: Run) -> list[int]:
+    """Return the number of rows of each part of the images; errors as for `Run.read_images`."""
+    if run.external is not None:
+        return [stop - start for _, start, stop in run.external.parts]
+    return [_size(run, index) for index in range(run.manifest.n_parts)]
+
+
+def stamp_of_run(run: Run, scores_name: str) -> tuple[tuple[int, int, int] | None, ...]:
+    """Return size, time and number of every file that a run and its scores consist of: what changes when they do."""
+    paths = [run.path / "run.json", run.path / "embeddings.json", run.path / "scores" / scores_name / "classifier.json"]
+    for index in range(run.manifest.n_parts):
+        paths += [run.image_part(index), run.score_part(scores_name, index)]
+    for file in run.external.files if run.external is not None else ():
+        paths += [Path(path) for path in (file.embeddings, file.metadata) if path]
+    return tuple(_stamp(path) for path in paths)
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - thousands of them, each time somebody asks
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def _size(run: Run, index: int) -> int:
+    try:
+        return int(pq.read_metadata(run.image_part(index), memory_map=True).num_rows)
+    except (OSError, pa.ArrowException):
+        return int(run.read_images(index, ["image_id"]).num_rows)
+
+
+def _read(path: Path, columns: list[str]) -> pa.Table | None:
+    """Return some columns of a file, or None if it cannot be read."""
+    try:
+        with pq.ParquetFile(path, memory_map=True) as file:
+            return file.read(columns=columns, use_threads=False)
+    except (OSError, pa.ArrowException):
+        return None
+
+
+def _facts(table: pa.Table) -> dict[str, str]:
+    return {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+
+
+def _refuse(run: Run, name: str) -> NoReturn:
+    """Let the run say what is wrong with its scores."""
+    for _ in run.iter_scores(name, ["image_id"]):
+        pass
+    raise RunConflictError(
+        f"the scores `{name}` of `{run.path}` were written anew while they were read",
+        expected="the same files from beginning to end",
+        state="nothing was changed",
+        hint="give the same command again",
+    )
