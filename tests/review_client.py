@@ -49,7 +49,14 @@ class SmallDesk:
         self.asked.append((what, asked))
 
     def _items(self) -> list[dict]:
-        facts = {"sha256": SHA, "label": HOSTILE, "concept": None, "score": 0.5, "is_flagged": True}
+        facts = {
+            "sha256": SHA,
+            "label": HOSTILE,
+            "concept": None,
+            "classifier": "words",
+            "score": 0.5,
+            "is_flagged": True,
+        }
         picture = {"picture": f"/images/0/{SHA[:16]}", "why_no_picture": None}
         return [
             asdict(Item(row=row, image_id=f"{row}.png", name=f"{row}.png", caption=HOSTILE, **facts, **picture))
@@ -58,7 +65,15 @@ class SmallDesk:
 
     def state(self, session: OpenedSession) -> dict:
         self._note("state", session)
-        run = {"name": HOSTILE, "n_images": 3, "n_seen": 3, "n_flagged": 1, "threshold": 0.5, "scores": "words"}
+        run = {
+            "key": "a",
+            "name": HOSTILE,
+            "n_images": 3,
+            "n_seen": 3,
+            "n_flagged": 1,
+            "threshold": 0.5,
+            "scores": "words",
+        }
         queue = {"name": "highest", "value": None, "title": "Highest", "about": HOSTILE, "n": 3, "n_done": 0}
         return {
             "annotator": session.annotator,
@@ -70,6 +85,8 @@ class SmallDesk:
             "queues": [queue],
             "progress": {"mine": 0, "decided": 0, "disputed": 0, "mine_today_s": 0.0},
             "index": {"is_ready": True, "share": 1.0, "problem": None},
+            "min_similarity": 0.95,
+            "now": datetime.now(UTC).isoformat(),
             "can_adjudicate": True,
         }
 
@@ -88,21 +105,26 @@ class SmallDesk:
 
     def decide(self, session, sent) -> dict:
         self._note("decide", sent)
-        return {"accepted": [each.verdict_id for each in sent], "refused": [], "progress": {"mine": len(sent)}}
+        accepted, now = [each.verdict_id for each in sent], datetime.now(UTC).isoformat()
+        return {"accepted": accepted, "refused": [], "progress": {"mine": len(sent)}, "now": now}
 
-    def search(self, session, text, n) -> dict:
+    def search(self, session, text, n, *, is_blind=False) -> dict:
         self._note("search", text)
         return {"items": self._items()[:n], "elapsed_s": 0.0}
 
-    def similar(self, session, row, n) -> dict:
+    def similar(self, session, row, n, *, is_blind=False) -> dict:
         self._note("similar", row)
         if row >= 3:
             raise UsageError("no such row")
         return {"items": self._items()[:n], "elapsed_s": 0.0}
 
-    def group(self, session, row, min_similarity) -> dict:
+    def group(self, session, row, min_similarity, *, is_blind=False) -> dict:
         self._note("group", row)
         return {"items": self._items()[:1], "n": 1, "min_similarity": min_similarity}
+
+    def renew(self, session, rows) -> dict:
+        self._note("renew", rows)
+        return {"lost": []}
 
     def release(self, session, rows) -> dict:
         self._note("release", rows)

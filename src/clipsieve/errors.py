@@ -20,6 +20,7 @@
     │   └── RunCorruptError           a file of the run does not hold what it should
     ├── ExportError                   a place cannot be written, or holds something else
     ├── LedgerError                   verdicts cannot be read or written down
+    ├── NotAllowedError               a person may not do that (the review page)
     ├── EngineError                   the processes that do the work cannot be started
     ├── TooManyFailuresError          more images failed than were allowed (exit status 3)
     └── MissingExtraError             an optional dependency is not installed
@@ -44,6 +45,7 @@ __all__ = [
     "ModelError",
     "ModelFileError",
     "ModelNotFoundError",
+    "NotAllowedError",
     "PromptSetError",
     "RunConflictError",
     "RunCorruptError",
@@ -186,6 +188,10 @@ class ExportError(ClipsieveError):
 
 class LedgerError(ClipsieveError):
     """Verdicts cannot be read or written down: no database, another version, no room."""
+
+
+class NotAllowedError(ClipsieveError):
+    """A person may not do that: it is for another role."""
 
 
 class EngineError(ClipsieveError):

@@ -216,6 +216,23 @@ def test_thirty_images_by_keyboard_with_undo(browser, server):
         )
 
 
+def open_a_large_group(ann: Reviewer) -> int:
+    """Open the first group of three or more; returns how many images it has."""
+    for _ in range(20):
+        ann.press("g")
+        ann.page.wait_for_selector("#likeness:visible")
+        with ann.page.expect_response("**/api/group"):
+            ann.page.locator("#min-similarity").evaluate(
+                "one => { one.value = 0.5; one.dispatchEvent(new Event('input')); }"
+            )
+        ann.page.wait_for_timeout(200)
+        n = ann.page.locator("[role=option]").count()
+        if 2 < n < 24:
+            return n
+        ann.press("Escape", "ArrowRight")
+    raise AssertionError("there is no such group")
+
+
 def test_a_range_and_a_group_are_one_decision_each(browser, server):
     with Reviewer(browser, server) as ann:
         ann.find_ready()
@@ -229,13 +246,7 @@ def test_a_range_and_a_group_are_one_decision_each(browser, server):
         rows = server.rows()
         assert len(rows) == 2
         assert len({row.group_id for row in rows}) == 1
-        ann.press("g")
-        ann.page.wait_for_selector("#likeness:visible")
-        ann.page.locator("#min-similarity").evaluate(
-            "one => { one.value = 0.5; one.dispatchEvent(new Event('input')); }"
-        )
-        until(lambda: ann.page.locator("[role=option]").count() > 2)
-        n = ann.page.locator("[role=option]").count()
+        n = open_a_large_group(ann)
         ann.press("ArrowRight", "x", "k")
         ann.saved()
         group = server.rows()[2:]
@@ -455,9 +466,13 @@ def test_refused_decisions_are_shown_with_the_reason_and_hold_up_no_other(browse
     with Reviewer(browser, lone) as ann:
         ann.may_fail = True
         ann.page.evaluate(
-            """() => {const id = crypto.randomUUID();
-            localStorage.setItem(`clipsieve.outbox/${encodeURIComponent('run')}/ann/${id}`, JSON.stringify({at: 1, verdict:
-            {verdict_id: id, row: 1, image_id: 'no such <img src=x>', choice: 'keep', made: new Date().toISOString()}}))}"""
+            """() => {
+            const id = crypto.randomUUID();
+            const run = JSON.parse(document.querySelector('#boot').textContent).run.key;
+            const verdict = {verdict_id: id, row: 1, image_id: 'no such <img src=x>', choice: 'keep',
+                made: new Date().toISOString()};
+            localStorage.setItem(`clipsieve.outbox/${encodeURIComponent(run)}/ann/${id}`,
+                JSON.stringify({at: 1, verdict}))}"""
         )
         ann.decide("k")
         ann.saved()
@@ -475,6 +490,22 @@ def test_near_duplicates_come_as_groups(browser, lone):
         ann.find_ready()
         ann.choose_queue("Near-duplicates")
         until(lambda: ann.page.locator("#likeness").is_visible() or ann.page.locator("#message").is_visible())
+
+
+def test_what_reviewers_differ_about_is_settled(browser, lone):
+    with Reviewer(browser, lone) as ann:
+        row = ann.decide("u")
+        ann.saved()
+        ann.choose_queue("Disagreements")
+        until(lambda: ann.tiles == [row])
+        assert "ann unsure" in ann.text(".voices")
+        ann.press("r")
+        ann.saved()
+        until(lambda: ann.page.locator("#message").is_visible())
+        assert [(one.choice.value, one.voice.value) for one in lone.rows()] == [
+            ("unsure", "review"),
+            ("remove", "adjudication"),
+        ]
 
 
 def test_the_summary_and_the_way_out(browser, lone):

@@ -1,18 +1,24 @@
 """The desk as a whole: what is handed out, what is written down, what is found."""
 
+import os
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 
-from clipsieve.errors import RunConflictError, UsageError
+from clipsieve.errors import NotAllowedError, PromptSetError, RunConflictError, UsageError
 from clipsieve.review.deciding import SentVerdict
 from clipsieve.review.desk import Desk
 from clipsieve.review.options import DeskOptions
 from clipsieve.review.records import Choice, QueueName, QueueSpec, Role, Voice
 from reviewed_runs import session
+from verdict_rows import row
+
+pytestmark = pytest.mark.slow  # a run, an index and decoding processes for each
 
 HIGHEST, UNCERTAIN = QueueSpec(QueueName.HIGHEST), QueueSpec(QueueName.UNCERTAIN)
 
@@ -114,7 +120,7 @@ def test_two_reviews_of_each_image_and_somebody_who_settles(run, ledger):
         assert {item["row"] for item in first} == {item["row"] for item in second}
         n_odd = sum(item["row"] % 2 for item in first)
         assert desk.summary()["disputed"] == n_odd > 0
-        with pytest.raises(UsageError, match="adjudicator"):
+        with pytest.raises(NotAllowedError, match="adjudicator"):
             desk.take(bob, QueueSpec(QueueName.DISAGREEMENTS), 10)
         open_items = desk.take(cleo, QueueSpec(QueueName.DISAGREEMENTS), 10)["items"]
         assert [voice[:2] for voice in open_items[0]["voices"]] == [["ann", "keep"], ["bob", "remove"]]
@@ -170,7 +176,7 @@ def test_it_learns_and_orders_anew(desk):
     assert report["n_train"] + report["n_held_out"] >= 40
     left = desk.take(who, HIGHEST, 100)["items"]
     assert (np.diff([item["score"] for item in left]) <= 0).all()
-    with pytest.raises(UsageError, match="adjudicator"):
+    with pytest.raises(NotAllowedError, match="adjudicator"):
         desk.learn(session("bob", Role.REVIEWER))
 
 
@@ -232,3 +238,218 @@ def test_the_state_names_every_queue_with_its_counts(desk):
         taken = desk.take(session(), spec, 5)
         assert taken["n_left"] == queue["n"]
         desk.release(session(), [item["row"] for item in taken["items"]])
+
+
+def test_a_verdict_is_about_the_file_that_was_seen(desk):
+    who = session()
+    one, other = desk.take(who, HIGHEST, 2)["items"]
+    answer = desk.decide(who, [sent(one, sha256=other["sha256"]), sent(other, sha256=other["sha256"])])
+    assert [refused["why"] for refused in answer["refused"]] == [
+        "the file was replaced since you saw it: look at the image again"
+    ]
+    assert len(answer["accepted"]) == 1
+
+
+def test_what_was_said_of_another_file_under_the_same_name_does_not_hold(run, ledger, desk):
+    item, other = desk.take(session(), HIGHEST, 2)["items"]
+    rows = [
+        row(item["image_id"], choice=Choice.REMOVE, sha256="ab" * 32),
+        row(other["image_id"], choice=Choice.REMOVE, sha256=other["sha256"]),
+        row("gone.png", choice=Choice.REMOVE),
+    ]
+    ledger.append(rows)
+    again = Desk(run, ledger, DeskOptions(n_workers=1))
+    try:
+        assert again.summary()["removed"] == 1
+        assert again.summary()["n_elsewhere"] == 2
+        assert item["row"] in [each["row"] for each in again.take(session(), HIGHEST, 100)["items"]]
+    finally:
+        again.close()
+
+
+@pytest.mark.parametrize("ahead_s", [-60, 0, 5, 86_400])
+def test_the_last_word_of_a_batch_holds_whatever_the_clock_says(desk, ahead_s):
+    who, made = session(), datetime.now(UTC) + timedelta(seconds=ahead_s)
+    for item in desk.take(who, HIGHEST, 10)["items"]:
+        answer = desk.decide(who, [sent(item, Choice.KEEP, made=made), sent(item, Choice.REMOVE, made=made)])
+        assert len(answer["accepted"]) == 2
+        desk.decide(who, [sent(item, Choice.UNSURE, made=made - timedelta(seconds=30))])
+        assert desk.standing.board.current(item["image_id"]).by_annotator == {"ann": Choice.UNSURE}
+
+
+def test_what_was_decided_offline_hours_ago_does_not_outdo_what_came_since(desk):
+    who = session()
+    item = desk.take(who, HIGHEST, 1)["items"][0]
+    desk.decide(who, [sent(item, Choice.REMOVE)])
+    desk.decide(who, [sent(item, Choice.KEEP, made=datetime.now(UTC) - timedelta(hours=3))])
+    assert desk.standing.board.current(item["image_id"]).unwanted is True
+
+
+def test_an_id_that_says_something_else_is_refused_and_counts_nowhere(desk, run, ledger):
+    ann, bob = session("ann"), session("bob")
+    one, other = desk.take(ann, HIGHEST, 2)["items"]
+    verdict = sent(one, Choice.REMOVE)
+    desk.decide(ann, [verdict])
+    elsewhere = Desk(run, ledger, DeskOptions(n_workers=1))
+    try:
+        for where in (desk, elsewhere):
+            answer = where.decide(bob, [sent(other, Choice.KEEP, verdict_id=verdict.verdict_id)])
+            assert answer["accepted"] == []
+            assert answer["refused"][0]["why"] == "another verdict was sent under this id"
+            assert where.summary()["kept"] == 0
+            assert where.decide(ann, [verdict])["accepted"] == [verdict.verdict_id]
+    finally:
+        elsewhere.close()
+    assert len(ledger.rows()) == 1
+
+
+def test_an_undo_takes_back_ones_own_verdict_on_that_image_alone(desk):
+    ann, bob = session("ann"), session("bob")
+    one, other = desk.take(ann, HIGHEST, 2)["items"]
+    verdict = sent(one, Choice.REMOVE)
+    desk.decide(ann, [verdict])
+    for who, item, undone in (
+        (bob, one, verdict.verdict_id),
+        (ann, other, verdict.verdict_id),
+        (ann, one, str(uuid.uuid4())),
+    ):
+        assert desk.decide(who, [sent(item, Choice.UNDO, undoes=undone)])["refused"]
+    late = sent(other, Choice.KEEP)
+    answer = desk.decide(ann, [late, sent(other, Choice.UNDO, undoes=late.verdict_id)])
+    assert len(answer["accepted"]) == 2
+    assert answer["progress"]["decided"] == 1
+
+
+def test_what_was_taken_back_is_held_by_whoever_has_it_before_them(desk):
+    ann, bob = session("ann"), session("bob")
+    items = desk.take(ann, HIGHEST, 3)["items"]
+    verdicts = [sent(item) for item in items]
+    desk.decide(ann, verdicts)
+    desk.decide(
+        ann, [sent(v_item, Choice.UNDO, undoes=v.verdict_id) for v_item, v in zip(items, verdicts, strict=True)]
+    )
+    others = {item["row"] for item in desk.take(bob, HIGHEST, 100)["items"]}
+    assert others.isdisjoint(item["row"] for item in items)
+
+
+def test_two_pages_of_one_person_get_different_images(desk):
+    first, second = (replace(session(), page=page) for page in ("a", "b"))
+    one = {item["row"] for item in desk.take(first, HIGHEST, 10)["items"]}
+    other = {item["row"] for item in desk.take(second, HIGHEST, 10)["items"]}
+    assert one.isdisjoint(other)
+    desk.release(second, list(other))
+    assert desk.renew(first, list(one)) == {"lost": []}
+    taken = desk.take(session("bob"), HIGHEST, 100)["items"]
+    assert one.isdisjoint(item["row"] for item in taken)
+    assert set(desk.renew(second, list(other))["lost"]) == other
+
+
+def test_what_a_page_has_before_it_stays_its_own(run, ledger):
+    desk = Desk(run, ledger, DeskOptions(n_workers=1, lease_s=0.8))
+    try:
+        mine = [item["row"] for item in desk.take(session("ann"), HIGHEST, 5)["items"]]
+        for _ in range(4):
+            time.sleep(0.4)
+            more = desk.take(session("ann"), HIGHEST, 1, mine)["items"]
+            mine += [item["row"] for item in more]
+        others = desk.take(session("bob"), HIGHEST, 100)["items"]
+        assert set(mine).isdisjoint(item["row"] for item in others)
+    finally:
+        desk.close()
+
+
+def test_another_server_hands_out_nothing_that_was_just_decided(desk, run, ledger):
+    other, who, bob = Desk(run, ledger, DeskOptions(n_workers=1)), session("ann"), session("bob")
+    try:
+        for _ in range(5):
+            items = desk.take(who, HIGHEST, 4)["items"]
+            desk.decide(who, [sent(item) for item in items])
+            found = other.take(bob, HIGHEST, 4)["items"]
+            assert {item["row"] for item in found}.isdisjoint(item["row"] for item in items)
+            other.release(bob, [item["row"] for item in found])
+    finally:
+        other.close()
+
+
+def test_an_adjudicator_who_is_unsure_has_settled_it(run, ledger):
+    desk = Desk(run, ledger, DeskOptions(n_workers=1))
+    try:
+        who, queue = session("cleo"), QueueSpec(QueueName.DISAGREEMENTS)
+        decide_all(desk, session("ann"), HIGHEST, lambda _: Choice.UNSURE, 1)
+        item = desk.take(who, queue, 5)["items"][0]
+        desk.decide(who, [sent(item, Choice.UNSURE, voice=Voice.ADJUDICATION)])
+        assert desk.take(who, queue, 5)["items"] == []
+        assert desk.summary()["disputed"] == 0
+    finally:
+        desk.close()
+
+
+def test_nobody_settles_what_nobody_has_spoken_of(desk):
+    item = desk.take(session(), HIGHEST, 1)["items"][0]
+    assert desk.decide(session(), [sent(item, voice=Voice.ADJUDICATION)])["refused"]
+
+
+def test_one_voice_of_two_is_no_decision_yet(run, ledger):
+    desk = Desk(run, ledger, DeskOptions(reviews_per_image=2, n_workers=1))
+    try:
+        decide_all(desk, session("ann"), HIGHEST, lambda _: Choice.KEEP, 3)
+        assert desk.summary()["decided"] == 0
+        decide_all(desk, session("bob"), HIGHEST, lambda _: Choice.KEEP, 3)
+        assert desk.summary()["decided"] == 3
+    finally:
+        desk.close()
+
+
+def test_a_group_comes_up_until_each_of_its_images_is_done(run, ledger):
+    desk = Desk(run, ledger, DeskOptions(n_workers=1))
+    desk.preparation.wait(60)
+    rows = np.flatnonzero(desk.catalog.is_seen)
+    desk.preparation.groups = [rows[3:5], rows[10:17], rows[20:22]]
+    try:
+        queue, who, n_members = QueueSpec(QueueName.DUPLICATES), session(), 11
+        seen = []
+        while items := desk.take(who, queue, 1)["items"]:
+            assert items[0]["n_like_it"] >= 2
+            seen.append(items[0]["row"])
+            desk.decide(who, [sent(items[0])])
+        assert len(set(seen)) == n_members
+        line = next(line for line in desk.state(who)["queues"] if line["name"] == "duplicates")
+        assert line["n"] == line["n_done"] == len(desk.preparation.groups)
+    finally:
+        desk.close()
+
+
+def test_a_search_within_an_audit_shows_no_scores(desk):
+    row = int(np.flatnonzero(desk.catalog.is_seen)[0])
+    for found in (
+        desk.search(session(), "a dog", 5, is_blind=True),
+        desk.similar(session(), row, 5, is_blind=True),
+        desk.group(session(), row, 0.5, is_blind=True),
+    ):
+        assert {(item["score"], item["concept"], item["classifier"]) for item in found["items"]} == {(None, None, None)}
+
+
+def test_nothing_is_shown_of_a_run_that_was_scanned_again(desk, run):
+    item = desk.take(session(), HIGHEST, 1)["items"][0]
+    os.utime(run.image_part(0), (1, 1))
+    time.sleep(1.1)
+    assert desk.picture(item["row"], item["sha256"][:16], "small") is None
+    with pytest.raises(RunConflictError):
+        desk.group(session(), item["row"], 0.9)
+    assert desk.decide(session(), [sent(item)])["accepted"]
+
+
+def test_decisions_do_not_wait_for_a_summary(desk, monkeypatch):
+    who = session()
+    decide_all(desk, who, HIGHEST, lambda _: Choice.KEEP, 50)
+    item = desk.take(who, HIGHEST, 1)["items"][0]
+    verdicts = desk.standing.verdicts()
+    next(verdicts)  # a summary that is being made
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(desk.decide, who, [sent(item)]).result(timeout=5)["accepted"]
+    assert len(list(verdicts)) >= 49
+
+
+def test_a_file_that_is_no_taxonomy_is_told_at_once(run, ledger, tmp_path):
+    with pytest.raises(PromptSetError):
+        Desk(run, ledger, DeskOptions(taxonomy=str(tmp_path / "none.toml")))

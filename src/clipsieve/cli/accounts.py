@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -23,11 +24,6 @@ def command() -> None:
     """Keep the accounts of reviewers: names, roles and hashes of passwords, in the ledger."""
 
 
-password = click.password_option(
-    help="Asked for if it is not given; better not given, since other people see command lines."
-)
-
-
 @command.command(
     name="add", examples=["clipsieve accounts add run ann", "clipsieve accounts add run bob --adjudicator"]
 )
@@ -36,15 +32,17 @@ password = click.password_option(
 @click.option(
     "--adjudicator", "is_adjudicator", is_flag=True, help="May also settle what others differ about, and let it learn."
 )
-@password
 @ledger
-def add(run: Path, name: str, password: str, place: str | None, *, is_adjudicator: bool) -> None:
-    """Add an account for NAME."""
+def add(run: Path, name: str, place: str | None, *, is_adjudicator: bool) -> None:
+    """Add an account for NAME.
+
+    Asks for the password, or reads it from the first line of stdin if that is no terminal.
+    """
     from clipsieve.review.records import Role
     from clipsieve.store import Run
 
     with open_ledger_of(Run.open(run), place) as opened:
-        opened.accounts.add(name, password, Role.ADJUDICATOR if is_adjudicator else Role.REVIEWER)
+        opened.accounts.add(name, _ask_for_password(), Role.ADJUDICATOR if is_adjudicator else Role.REVIEWER)
     render.print_note(f"added {'adjudicator' if is_adjudicator else 'reviewer'} `{name}`")
 
 
@@ -82,12 +80,22 @@ def remove(run: Path, name: str, place: str | None) -> None:
 @command.command(name="password", examples=["clipsieve accounts password run ann"])
 @options.run_argument
 @click.argument("name", metavar="NAME")
-@password
 @ledger
-def set_password(run: Path, name: str, password: str, place: str | None) -> None:
-    """Give NAME a new password; they must log in again."""
+def set_password(run: Path, name: str, place: str | None) -> None:
+    """Give NAME a new password; they must log in again.
+
+    Asks for it, or reads it from the first line of stdin if that is no terminal.
+    """
     from clipsieve.store import Run
 
     with open_ledger_of(Run.open(run), place) as opened:
-        opened.accounts.set_password(name, password)
+        opened.accounts.set_password(name, _ask_for_password())
     render.print_note(f"changed the password of `{name}`")
+
+
+def _ask_for_password() -> str:
+    """Return a password that no list of processes and no shell's history shows."""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
+    text: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    return text

@@ -32,10 +32,12 @@ def load_ratings(
     reverse: bool | None,
     split_column: str | None = None,
     random_only: bool = False,
+    scores_name: str | None = None,
 ) -> Ratings:
     """Read the file or ledger that the options name; UsageError if they name none, or it cannot be read.
 
-    Of a ledger, `random_only` takes the images of the random audit alone; and only verdicts on one of `runs` are in question.
+    Of a ledger, `random_only` takes the images of the random audit alone, those that can vouch for the scores of that name;
+    and only verdicts on one of `runs` are in question.
     """
     from clipsieve.cli.verdict_places import is_ledger, load_ratings_from_ledger
     from clipsieve.engines import read_ratings
@@ -57,7 +59,7 @@ def load_ratings(
     idle = [f"`--{name.replace('_', '-')}`" for name, value in told.items() if value is not None]
     if idle:
         raise UsageError(f"{', '.join(idle)}: a ledger of verdicts has no use for it; a table of ratings has")
-    return load_ratings_from_ledger(runs, ratings, random_only=random_only)
+    return load_ratings_from_ledger(runs, ratings, random_only=random_only, scores_name=scores_name)
 
 
 def show_join(report: JoinReport, *, of: Path | None = None) -> None:

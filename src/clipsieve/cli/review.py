@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from clipsieve.cli import options, render
 from clipsieve.cli.command import Command
 from clipsieve.cli.ledger_options import ledger, open_ledger_of
+
+if TYPE_CHECKING:
+    from clipsieve.store import Run
 
 __all__ = ["command"]
 
@@ -21,7 +24,7 @@ __all__ = ["command"]
     examples=[
         "clipsieve review run",
         "clipsieve review run --annotator ann --guideline 2026-11",
-        "clipsieve review run --reviews-per-image 2 --ledger postgresql://team@db.example.org/verdicts",
+        "clipsieve review run --reviews-per-image 2 --ledger postgresql://ann@db/team",
         "clipsieve review run --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem",
     ],
 )
@@ -93,6 +96,7 @@ def command(
     from clipsieve.store import Run
 
     opened = Run.open(run)
+    _check_source(opened, told["location"])
     with open_ledger_of(opened, place) as written:
         desk = Desk(opened, written, DeskOptions(scores_name=name, **told))
         try:
@@ -109,6 +113,21 @@ def command(
             )
         finally:
             desk.close()
+
+
+def _check_source(run: Run, location: str | None) -> None:
+    """Tell before the page is served that it will show no pictures; SourceError if a place was named that holds none."""
+    from clipsieve.engines.originals import reopen
+    from clipsieve.errors import ClipsieveError
+
+    if run.manifest.source_kind == "embeddings" or "://" in (location or run.manifest.source_location):
+        return
+    try:
+        reopen(run, location)
+    except ClipsieveError as error:
+        if location is not None:
+            raise
+        render.print_warning(f"there are no pictures to show: {error.what}; `--from` names where they lie now")
 
 
 def _greet(url: str, desk: Any) -> None:  # noqa: ANN401

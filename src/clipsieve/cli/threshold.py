@@ -89,7 +89,7 @@ def command(
     targets: dict[str, Any] = {"recall": recall, "precision": precision, "confidence": confidence, "dry_run": dry_run}
     files: dict[str, Any] = {"classifier_path": classifier_file, "output": output}
     opened = Run.open(run)
-    ratings = load_ratings([opened], random_only=True, **rating_options)
+    ratings = load_ratings([opened], random_only=True, scores_name=name, **rating_options)
     report = set_threshold(opened, name, ratings, **targets, **files)
     show_join(report.join)
     for warning in report.warnings:

@@ -13,7 +13,9 @@ from clipsieve.errors import UsageError
 if TYPE_CHECKING:
     from clipsieve.engines import ImageVerdicts, Ratings
     from clipsieve.engines.verdicts import Verdict
+    from clipsieve.review.flows import AuditLabels
     from clipsieve.review.ledger import Ledger
+    from clipsieve.review.reach import Audit
     from clipsieve.store import Run
 
 __all__ = ["NONE", "is_ledger", "load_ratings_from_ledger", "load_sample", "load_verdicts", "open_named_ledger"]
@@ -94,24 +96,38 @@ def load_verdicts(run: Run, given: str | None) -> ImageVerdicts | None:
 
 
 def load_sample(run: Run, text: str) -> tuple[str, tuple[Verdict, ...]] | None:
-    """Return the random audit in a ledger, and what it is called; None if the text names no ledger."""
-    from clipsieve.review.flows import sample_verdicts
+    """Return the random audit in a ledger, and what it is called; None if the text names no ledger.
+
+    Says on stderr how far the audit is.
+    """
+    from clipsieve.review.audit import check_fits
+    from clipsieve.review.flows import read_audit
+    from clipsieve.review.reach import Audit
 
     if not is_ledger(text):
         return None
     name = str(shown_name(text))
     with open_named_ledger([run], text) as ledger:
-        sample = sample_verdicts(ledger) if ledger is not None else ()
-    if not sample:
+        audit = read_audit(ledger) if ledger is not None else Audit()
+    if not audit.n_reached:
         raise UsageError(
             f"`{name}` has no verdicts on a random sample",
+            found="nobody has worked on the queue `audit` yet",
             hint="work on the queue `audit` in `clipsieve review RUN`, or draw a sample with `--plan`",
         )
-    return name, sample
+    check_fits(run, audit.verdicts, name)
+    render.print_note(_how_far(audit))
+    return name, audit.verdicts
 
 
-def load_ratings_from_ledger(runs: Sequence[Run], text: str, *, random_only: bool) -> Ratings:
-    """Return the decided images of a ledger as labels; of the random audit alone, says how many were left out."""
+def load_ratings_from_ledger(
+    runs: Sequence[Run], text: str, *, random_only: bool, scores_name: str | None = None
+) -> Ratings:
+    """Return the decided images of a ledger as labels.
+
+    Of the random audit alone, which can vouch for these scores of the first run, says how far it is and what was left out.
+    """
+    from clipsieve.engines.score_facts import chosen_scores, read_score_facts
     from clipsieve.review.flows import audit_labels, ratings
 
     name = shown_name(text)
@@ -122,10 +138,39 @@ def load_ratings_from_ledger(runs: Sequence[Run], text: str, *, random_only: boo
             )
         if not random_only:
             return ratings(ledger, path=name)
-        found = audit_labels(ledger, path=name)
-    if found.n_left_out:
-        render.print_warning(
-            f"{found.n_left_out:,} of {found.n_looked_at:,} images of the audit were left out, so that each stratum is drawn "
-            "from as often: go on with the audit, and fewer will be"
-        )
+        run = runs[0]
+        tuned_on = read_score_facts(run, chosen_scores(run, scores_name)).tuned_on
+        found = audit_labels(ledger, run, tuned_on=tuned_on, path=name)
+    render.print_note(_how_far(found.audit))
+    for doubt in _doubts(found):
+        render.print_warning(doubt)
     return found.ratings
+
+
+def _how_far(audit: Audit) -> str:
+    n_sampled = len(audit.verdicts)
+    open_ones = f", {audit.n_passed_over:,} of these still open" if audit.n_passed_over else ""
+    later = "; later ones do not count yet" if audit.n_reached < n_sampled else ""
+    return f"random audit: judged up to image {audit.n_reached:,} of {n_sampled:,}{open_ones}{later}"
+
+
+def _doubts(found: AuditLabels) -> list[str]:
+    doubts = []
+    if found.audit.n_passed_over:
+        doubts.append(
+            f"{found.audit.n_passed_over:,} images of the audit were passed over: the promise holds only if they are like "
+            "the others, and not those that were hard"
+        )
+    if not found.is_random:
+        doubts.append(
+            f"the classifier was tuned on {found.n_tuned_on:,} images of the audit: the promise holds only if chance decided "
+            "which; learning in `clipsieve review RUN` holds a random half back by itself"
+        )
+    if found.n_left_out:
+        is_open = len(found.audit.looked_at) < len(found.audit.verdicts)
+        more = ": go on with the audit, and fewer will be" if is_open else ""
+        doubts.append(
+            f"{found.n_left_out:,} of {found.n_looked_at:,} images of the audit were left out, so that each stratum is "
+            f"drawn from as often{more}"
+        )
+    return doubts

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
@@ -13,16 +13,22 @@ from clipsieve.classifiers import Classifier
 from clipsieve.engines.labelled_scores import read_probabilities
 from clipsieve.engines.rated_images import RatedImages
 from clipsieve.evaluation.bootstrap import paired_bootstrap, summarize_splits
-from clipsieve.evaluation.metrics import SplitPredictions, flag
+from clipsieve.evaluation.metrics import SplitPredictions
+from clipsieve.review.related import Related
 from clipsieve.store import Run
 
 __all__ = ["Comparison", "Figure", "Figures", "Held", "compare"]
 
 N_FOLDS = 5
 FEWEST = 5  # of either verdict among those that the present scores know nothing of, to compare on them alone
+FEWEST_GROUPS = 10  # of either verdict, to claim anything: of fewer, resamples vary less than other images would
 FEW = 200  # verdicts: the figure of so few depends on how they fall into folds, so they fall twice
 N_BOOTSTRAP = 500
 MAX_RESAMPLED = 2**22  # images times resamples: more would take longer than the tuning itself
+
+
+# Calls a function for each value, one after another or side by side, and keeps their order, as `map` does.
+Each: TypeAlias = Callable[..., Iterable[Float64[np.ndarray, "_"]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """How good a classifier is on verdicts: accuracy at its threshold, and how well it ranks."""
+    """How good a classifier is on verdicts: accuracy where it flags as many as people removed, and how well it ranks."""
 
     accuracy: Figure
     roc_auc: Figure
@@ -51,18 +57,15 @@ class Held:
     ----------
     rated : RatedImages
         With labels 0 and 1.
-    groups : sequence of str or None
-        For each image, the decision about a group that it belongs to.
+    related : Related
+        Which of them stand or fall together, and which are near-duplicates that teach nothing more.
     tuned_on : collection of str
         Digests of the images that made the present classifier.
-    threshold : float
-        Of the present scores.
     """
 
     rated: RatedImages
-    groups: Sequence[str | None]
+    related: Related
     tuned_on: Collection[str]
-    threshold: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +85,23 @@ class Comparison:
 
 
 def compare(
-    run: Run, scores_name: str, held: Held, fit: Callable[[RatedImages], Classifier], *, seed: int = 0
+    run: Run,
+    scores_name: str,
+    held: Held,
+    fit: Callable[[RatedImages], Classifier],
+    *,
+    seed: int = 0,
+    each: Each = map,
 ) -> Comparison:
     """Compare the scores of a run with what `fit` makes of the verdicts, each image tested by a fit without it.
 
-    Images with the same content, and those that one decision was about, stand or fall together. Images that the present
-    classifier was tuned on are trained on and not tested, unless too few others are left; a note says so.
+    Images that are linked stand or fall together: in one fold, and in or out of a resample, as other verdicts would bring
+    other groups. Images that the present classifier was tuned on, or was tuned on one that is linked with them, are trained
+    on and not tested, unless too few others are left; a note says so, and then nothing is called worse.
+
+    Accuracy is compared at matched thresholds: in each fold, either classifier flags as many images as the share of unwanted
+    ones among the verdicts outside it. A threshold that was set for another purpose, such as a high recall, says nothing of
+    what was learned; and one that decides best would flag nothing where unwanted images are rare.
 
     Parameters
     ----------
@@ -96,97 +110,121 @@ def compare(
     held : Held
         The decided images.
     fit : callable
-        From some of them to a classifier.
+        From some of them to a classifier; for several threads at once if `each` is.
     seed : int, default=0
         Decides the folds.
+    each : callable, default=map
+        What calls the fits.
 
     Raises
     ------
     RunCorruptError
         If the scores are damaged.
     """
-    rated = held.rated
-    group = _groups(rated, held.groups)
-    tested, notes = _tested(rated, held.tuned_on)
-    n_folds = min(N_FOLDS, *(len(np.unique(group[tested & (rated.labels == label)])) for label in (0, 1)))
+    rated, group = held.rated, held.related.group
+    tested, notes, is_flattered = _tested(rated, group, held.tuned_on)
+    side = _sides(rated.labels, group)
+    n_groups = [len(np.unique(group[tested & (side == label)])) for label in (0, 1)]
+    n_folds = min(N_FOLDS, *n_groups)
     if n_folds < 2:
-        reason = "all images to keep, or all to remove, are copies or of one decision: nothing could be held out"
+        reason = "all images to keep, or all to remove, are alike or of one decision: nothing could be held out"
         return Comparison(0, None, None, None, "it cannot be said yet whether this is better", (*notes, reason))
     _, present = read_probabilities(run, scores_name, rated.image_ids)
     n_repeats = 2 if len(rated.labels) <= FEW else 1
     rng = np.random.default_rng(seed)
-    index = np.flatnonzero(tested)
     before, after = [], []
     for _ in range(n_repeats):
-        fold = _folds(rated.labels, group, n_folds, rng)
-        probability, flagged = _out_of_fold(rated, fold, tested, fit)
-        after.append(SplitPredictions(index, rated.labels[index], probability[index], flagged[index]))
-        # Compared in float32, as `score` does: a threshold is one of these numbers.
-        decided = flag(present[index], float(np.float32(held.threshold)))
-        before.append(SplitPredictions(index, rated.labels[index], present[index], decided))
-    n_bootstrap = max(100, min(N_BOOTSTRAP, MAX_RESAMPLED // (len(index) * n_repeats)))
+        fold = _folds(group, 2 * tested + side, n_folds, rng)
+        learned = _out_of_fold(held, fold, tested, fit, each)
+        luck = rng.random(len(fold))
+        after.append(_predictions(rated.labels, group, tested, fold, learned, luck))
+        before.append(_predictions(rated.labels, group, tested, fold, present, luck))
+    n_tested = int(tested.sum())
+    n_bootstrap = max(100, min(N_BOOTSTRAP, MAX_RESAMPLED // (n_tested * n_repeats)))
     gain = paired_bootstrap(after, before, n_bootstrap=n_bootstrap, seed=seed)["accuracy"]
-    # All splits of the present scores are alike: one says all.
-    old, new = _figures(before[:1], n_bootstrap, seed), _figures(after, n_bootstrap, seed)
+    old, new = (_figures(splits, n_bootstrap, seed) for splits in (before, after))
     ends = (gain.mean, gain.low, gain.high)
-    return Comparison(len(index), old, new, ends, _sentence(len(index), old, new, ends), notes)
+    found = _verdict(gain.low, gain.high, min(n_groups), is_flattered=is_flattered)
+    return Comparison(n_tested, old, new, ends, _sentence(n_tested, old, new, found), notes)
 
 
-def _groups(rated: RatedImages, decisions: Sequence[str | None]) -> Int64[np.ndarray, "n"]:
-    """Return a number for each image, the same for those that are linked by content or by one decision."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    n = len(rated.digests)
-    keys = [("content", digest) for digest in rated.digests]
-    links = [(i, ("decision", name)) for i, name in enumerate(decisions) if name is not None]
-    number = {key: n + i for i, key in enumerate(dict.fromkeys([*keys, *(key for _, key in links)]))}
-    edges = np.array([*((i, number[key]) for i, key in enumerate(keys)), *((i, number[key]) for i, key in links)])
-    graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(n + len(number),) * 2)
-    return np.asarray(connected_components(graph, directed=False)[1][:n], dtype=np.int64)
-
-
-def _tested(rated: RatedImages, tuned_on: Collection[str]) -> tuple[Bool[np.ndarray, "n"], tuple[str, ...]]:
-    """Return which images to test on, and what to say of those that the present classifier was tuned on."""
-    is_new = np.array([digest not in tuned_on for digest in rated.digests], dtype=bool)
-    n_known = int((~is_new).sum())
+def _tested(
+    rated: RatedImages, group: Int64[np.ndarray, "n"], tuned_on: Collection[str]
+) -> tuple[Bool[np.ndarray, "n"], tuple[str, ...], bool]:
+    """Return which images to test on, what to say of those that the present classifier knows, and whether that flatters it."""
+    is_tuned_on = np.array([digest in tuned_on for digest in rated.digests], dtype=bool)
+    n_known = int(is_tuned_on.sum())
     if not n_known:
-        return is_new, ()
+        return ~is_tuned_on, (), False
+    is_new = ~np.isin(group, group[is_tuned_on])
+    known = f"the present classifier was tuned on {n_known:,} of these verdicts"
     if min(np.bincount(rated.labels[is_new], minlength=2)) >= FEWEST:
-        why = f"the present classifier was tuned on {n_known:,} of these verdicts; the comparison leaves them out"
-        return is_new, (why,)
-    why = f"the present classifier was tuned on {n_known:,} of these verdicts, which flatters it in the comparison"
-    return np.ones(len(is_new), dtype=bool), (why,)
+        n_like = len(group) - int(is_new.sum()) - n_known
+        them = f"them, and {n_like:,} that are linked with them" if n_like else "them"
+        return is_new, (f"{known}; the comparison leaves {them} out",), False
+    return np.ones(len(group), dtype=bool), (f"{known}, which flatters it in the comparison",), True
+
+
+def _sides(labels: Int64[np.ndarray, "n"], group: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, "n"]:
+    """Return for each image whether its group has an unwanted one: so there are folds with both labels in the rest of each."""
+    has_unwanted = np.zeros(int(group.max()) + 1, dtype=np.int64)
+    np.maximum.at(has_unwanted, group, labels)
+    return np.asarray(has_unwanted[group])
 
 
 def _folds(
-    labels: Int64[np.ndarray, "n"], group: Int64[np.ndarray, "n"], n_folds: int, rng: np.random.Generator
+    group: Int64[np.ndarray, "n"], kind: Int64[np.ndarray, "n"], n_folds: int, rng: np.random.Generator
 ) -> Int64[np.ndarray, "n"]:
-    """Return a fold for each image: groups are dealt whole, those of either label in turn."""
-    names, first = np.unique(group, return_index=True)
+    """Return a fold for each image: groups are dealt whole, those of each kind in turn."""
     fold_of = np.empty(int(group.max()) + 1, dtype=np.int64)
     dealt = 0
-    for label in (1, 0):
-        members = rng.permutation(names[labels[first] == label])
+    for each in np.unique(kind)[::-1]:
+        members = rng.permutation(np.unique(group[kind == each]))
         fold_of[members] = (dealt + np.arange(len(members))) % n_folds
         dealt += len(members)
     return np.asarray(fold_of[group])
 
 
 def _out_of_fold(
-    rated: RatedImages,
+    held: Held,
     fold: Int64[np.ndarray, "n"],
     tested: Bool[np.ndarray, "n"],
     fit: Callable[[RatedImages], Classifier],
-) -> tuple[Float64[np.ndarray, "n"], Bool[np.ndarray, "n"]]:
-    """Return the probability of each tested image by a classifier that was tuned without its fold, and what it decides."""
-    probability, flagged = np.zeros(len(fold)), np.zeros(len(fold), dtype=bool)
+    each: Each,
+) -> Float64[np.ndarray, "n"]:
+    """Return the probability of each tested image by a classifier that was tuned without its fold; NaN for the others."""
+
+    def predict(number: int) -> Float64[np.ndarray, "_"]:
+        classifier = fit(held.rated.take(np.flatnonzero((fold != number) & held.related.teaches)))
+        found = classifier.predict_proba(held.rated.embeddings[(fold == number) & tested])
+        return found[:, 1].astype(np.float64)
+
+    probability = np.full(len(fold), np.nan)
+    numbers = [int(number) for number in np.unique(fold[tested])]
+    for number, found in zip(numbers, each(predict, numbers), strict=True):
+        probability[(fold == number) & tested] = found
+    return probability
+
+
+def _predictions(
+    labels: Int64[np.ndarray, "n"],
+    group: Int64[np.ndarray, "n"],
+    tested: Bool[np.ndarray, "n"],
+    fold: Int64[np.ndarray, "n"],
+    probability: Float64[np.ndarray, "n"],
+    luck: Float64[np.ndarray, "n"],
+) -> SplitPredictions:
+    """Return the tested images as the bootstrap takes them: flagged at the matched threshold, and numbered by group.
+
+    `luck` decides which of equal probabilities are flagged.
+    """
+    flagged = np.zeros(len(labels), dtype=bool)
     for number in np.unique(fold[tested]):
         here = np.flatnonzero((fold == number) & tested)
-        classifier = fit(rated.take(np.flatnonzero(fold != number)))
-        found = classifier.predict_proba(rated.embeddings[here])[:, 1].astype(np.float64)
-        probability[here], flagged[here] = found, flag(found, float(np.float32(classifier.threshold)))
-    return probability, flagged
+        n_flagged = round(len(here) * float(labels[(fold != number) & tested].mean()))
+        flagged[here[np.lexsort((luck[here], -probability[here]))][:n_flagged]] = True
+    # What has one number is resampled as one.
+    return SplitPredictions(group[tested], labels[tested], probability[tested], flagged[tested])
 
 
 def _figures(splits: Sequence[SplitPredictions], n_bootstrap: int, seed: int) -> Figures:
@@ -195,11 +233,17 @@ def _figures(splits: Sequence[SplitPredictions], n_bootstrap: int, seed: int) ->
     return Figures(*(Figure(found[name].mean, found[name].low, found[name].high) for name in names))
 
 
-def _sentence(n: int, before: Figures, after: Figures, gain: tuple[float, float, float]) -> str:
+def _verdict(low: float, high: float, n_groups: int, *, is_flattered: bool) -> str:
+    if n_groups >= FEWEST_GROUPS and low > 0:
+        return "better"
+    if n_groups >= FEWEST_GROUPS and high < 0 and not is_flattered:
+        return "worse"
+    return "no clear difference yet"
+
+
+def _sentence(n: int, before: Figures, after: Figures, verdict: str) -> str:
     """Say what the comparison shows, and no more than it shows."""
-    _, low, high = gain
-    verdict = "better" if low > 0 else "worse" if high < 0 else "no clear difference yet"
     return (
-        f"on {n:,} held-out verdicts, {100 * before.accuracy.value:.1f} % were decided rightly before and "
-        f"{100 * after.accuracy.value:.1f} % after learning: {verdict}"
+        f"on {n:,} held-out verdicts, with as many flagged as people removed, {100 * before.accuracy.value:.1f} % were "
+        f"decided rightly before and {100 * after.accuracy.value:.1f} % after learning: {verdict}"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from clipsieve.review.records import Choice, CurrentVerdict, VerdictRow, Voice
 
@@ -67,6 +67,14 @@ class Board:
             concepts=tuple(sorted({concept for row in counting for concept in row.concepts})),
         )
 
+    def image_ids(self) -> list[str]:
+        """Return the ids of all images that anybody has spoken of, whether it counts or not."""
+        return list(self._rows)
+
+    def rows(self, image_id: str) -> Sequence[VerdictRow]:
+        """Return all rows about an image, those too that do not count; not to be changed."""
+        return self._rows.get(image_id, ())
+
     def all(self) -> Iterator[CurrentVerdict]:
         """Yield what holds for every image of which some row counts, in no particular order."""
         for image_id in list(self._rows):
@@ -90,6 +98,10 @@ class Board:
     def images_of(self, annotator: str) -> set[str]:
         """Return the images of which this reviewer has a verdict that counts."""
         return set(self._images_of.get(annotator, ()))
+
+    def groups_of(self, image_id: str) -> set[str]:
+        """Return the decisions about groups that an image was part of, by the rows of either voice that count."""
+        return {row.group_id for row in self._counting(image_id) if row.group_id is not None}
 
     def _counting(self, image_id: str) -> list[VerdictRow]:
         rows = self._rows.get(image_id, [])

@@ -9,11 +9,11 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from clipsieve.errors import RunConflictError, UsageError
+from clipsieve.errors import NotAllowedError, RunConflictError, UsageError
 from clipsieve.review.catalog import Catalog
 from clipsieve.review.consensus import Board
-from clipsieve.review.deciding import SentVerdict, as_row, why_refused
-from clipsieve.review.handing_out import hand_out
+from clipsieve.review.deciding import SentVerdict
+from clipsieve.review.handing_out import hand_out, renew
 from clipsieve.review.learning import learn
 from clipsieve.review.ledger.digest import verdict_digest
 from clipsieve.review.listing import Listing
@@ -25,12 +25,15 @@ from clipsieve.review.records import OpenedSession, QueueName, QueueSpec, Role
 from clipsieve.review.searching import Searcher, near_duplicates, require_index
 from clipsieve.review.showing import item_json, show
 from clipsieve.review.standing import Standing
+from clipsieve.review.writing import write_down
 
 if TYPE_CHECKING:
     from clipsieve.review.ledger import Ledger
     from clipsieve.store import Run
 
 __all__ = ["Desk"]
+
+CHECK_S = 1.0
 
 
 class Desk:
@@ -62,6 +65,7 @@ class Desk:
         self._searcher = Searcher(run, self.options.model)
         self._handing, self._learning = threading.Lock(), threading.Lock()
         self._listing = Listing(self.catalog, self.preparation)
+        self._checked = (-CHECK_S, True)  # when, and whether the run is still the same
         self.preparation.start()
 
     def close(self) -> None:
@@ -77,6 +81,7 @@ class Desk:
         self.standing.sync()
         catalog, preparation = self.catalog, self.preparation
         run = {
+            "key": self.ledger.run_key,
             "name": self.run.path.resolve().name,
             "n_images": catalog.n,
             "n_seen": int(catalog.is_seen.sum()),
@@ -98,7 +103,9 @@ class Desk:
                 "share": preparation.share,
                 "problem": preparation.problem,
             },
+            "min_similarity": self.options.min_similarity,
             "can_adjudicate": session.role is Role.ADJUDICATOR,
+            "now": _now(),
         }
 
     def take(self, session: OpenedSession, queue: QueueSpec, n: int, skip: Sequence[int] = ()) -> dict[str, Any]:
@@ -106,12 +113,11 @@ class Desk:
         is_adjudication = queue.name is QueueName.DISAGREEMENTS
         if is_adjudication:
             _require_adjudicator(session, "settles what others differ about")
-        self.standing.sync()
+        self._check_current()
         with self._handing:
-            self._check_current()
             got = hand_out(
-                self._listing.order(queue, self.standing),
-                session.annotator,
+                lambda done: self._listing.order(queue, self.standing, done),
+                session,
                 n,
                 skip,
                 catalog=self.catalog,
@@ -122,8 +128,7 @@ class Desk:
             )
         items = self._show(got.rows, session, is_blind=queue.name is QueueName.AUDIT, is_adjudication=is_adjudication)
         if queue.name is QueueName.DUPLICATES:
-            sizes = self._listing.group_sizes()
-            items = [item | {"n_like_it": sizes.get(item["row"], 1)} for item in items]
+            items = [item | {"n_like_it": self._listing.group_size(item["row"])} for item in items]
         self.pictures.prefetch(got.rows, "small")
         message = None
         if not got.rows and not skip:
@@ -133,51 +138,65 @@ class Desk:
         return {"items": items, "n_left": got.n_left, "message": message}
 
     def decide(self, session: OpenedSession, sent: Sequence[SentVerdict]) -> dict[str, Any]:
-        """Write decisions down; those that are accepted are durable, and the same one again changes nothing."""
-        now, rows, refused = datetime.now(UTC), [], []
-        for verdict in sent:
-            why = why_refused(verdict, session, self.catalog)
-            if why is None:
-                rows.append(as_row(verdict, session, self.catalog, guideline=self.options.guideline, now=now))
-            else:
-                refused.append({"verdict_id": verdict.verdict_id, "why": why})
-        if rows:
-            self.standing.write(rows)
-            self.ledger.release([row.image_id for row in rows], session.annotator)
-        progress = progress_of(self.standing, session.annotator)
-        return {"accepted": [row.verdict_id for row in rows], "refused": refused, "progress": progress}
+        """Write verdicts down; those that are accepted are durable, and the same one again changes nothing."""
+        found = write_down(
+            sent,
+            session,
+            catalog=self.catalog,
+            standing=self.standing,
+            ledger=self.ledger,
+            options=self.options,
+        )
+        return {
+            "accepted": list(found.accepted),
+            "refused": [{"verdict_id": verdict_id, "why": why} for verdict_id, why in found.refused],
+            "progress": progress_of(self.standing, session.annotator),
+            "now": _now(),
+        }
 
-    def search(self, session: OpenedSession, text: str, n: int) -> dict[str, Any]:
-        """Find images by words."""
+    def search(self, session: OpenedSession, text: str, n: int, *, is_blind: bool = False) -> dict[str, Any]:
+        """Find images by words; without scores and concepts where these would sway."""
         started = time.monotonic()
+        self._check_current()
         index = require_index(self.preparation)
         rows, similarity = index.nearest(self._searcher.vector(text), n, allowed=self.catalog.is_seen)
-        items = self._found(rows.tolist(), similarity.tolist(), session)
+        items = self._found(rows.tolist(), similarity.tolist(), session, is_blind=is_blind)
         return {"items": items, "elapsed_s": time.monotonic() - started}
 
-    def similar(self, session: OpenedSession, row: int, n: int) -> dict[str, Any]:
+    def similar(self, session: OpenedSession, row: int, n: int, *, is_blind: bool = False) -> dict[str, Any]:
         """Find the images that are most like one, the nearest first, without it."""
         started = time.monotonic()
+        self._check_current()
         index = require_index(self.preparation)
         self._require_seen(row)
         rows, similarity = index.nearest(index.embedding(row), n + 1, allowed=self.catalog.is_seen)
         others = rows != row
-        items = self._found(rows[others][:n].tolist(), similarity[others][:n].tolist(), session)
+        items = self._found(rows[others][:n].tolist(), similarity[others][:n].tolist(), session, is_blind=is_blind)
         return {"items": items, "elapsed_s": time.monotonic() - started}
 
-    def group(self, session: OpenedSession, row: int, min_similarity: float) -> dict[str, Any]:
+    def group(
+        self, session: OpenedSession, row: int, min_similarity: float, *, is_blind: bool = False
+    ) -> dict[str, Any]:
         """Return an image and its near-duplicates in the whole run, those that people may decide about together."""
+        self._check_current()
         index = require_index(self.preparation)
         self._require_seen(row)
         rows, similarity = near_duplicates(index, row, min_similarity)
-        items = self._found(rows.tolist(), similarity.tolist(), session)
+        items = self._found(rows.tolist(), similarity.tolist(), session, is_blind=is_blind)
         return {"items": items, "n": len(items), "min_similarity": min_similarity}
 
     def release(self, session: OpenedSession, rows: Sequence[int]) -> dict[str, Any]:
         """Give images back that a person will not look at after all."""
         names = [self.catalog.image_id(row) for row in rows if 0 <= row < self.catalog.n]
-        self.ledger.release(names, session.annotator)
+        self.ledger.release(names, session.holder)
         return {}
+
+    def renew(self, session: OpenedSession, rows: Sequence[int]) -> dict[str, Any]:
+        """Keep images that a person still has before them; tell which somebody else holds by now."""
+        names = {self.catalog.image_id(row): row for row in rows if 0 <= row < self.catalog.n}
+        with self._handing:
+            held = renew(list(names), session, ledger=self.ledger, options=self.options)
+        return {"lost": [row for name, row in names.items() if name not in held]}
 
     def learn(self, session: OpenedSession) -> dict[str, Any]:
         """Tune a classifier on what people decided, score the run with it, and order the queues by that."""
@@ -186,7 +205,7 @@ class Desk:
             raise RunConflictError("the classifier is learning already", hint="wait until it is done")
         try:
             self.standing.sync()
-            rows = [row for _, row in self.ledger.rows()]
+            rows = self.standing.counting([row for _, row in self.ledger.rows()])
             board = Board()  # of its own: people go on deciding meanwhile
             board.add(rows)
             report = learn(
@@ -201,6 +220,7 @@ class Desk:
                 self.catalog = self.catalog.rescored(report.name)
                 self.preparation.regroup(self.catalog)
                 self._listing = Listing(self.catalog, self.preparation)
+                self._checked = (-CHECK_S, True)
             return asdict(report)
         finally:
             self._learning.release()
@@ -222,12 +242,13 @@ class Desk:
         """Return a picture as WebP; None for whatever is not an image of this run that may be shown."""
         if not 0 <= row < self.catalog.n or (self.catalog.sha256(row) or "")[:16] != sha16:
             return None
+        if not self._is_current():  # the run may have a block list by now
+            return None
         found = self.pictures.get(row, size)
         return found if isinstance(found, bytes) else None
 
     def _queues(self, session: OpenedSession) -> list[dict[str, Any]]:
-        with self.standing.lock:
-            found = self._listing.describe(self.standing)
+        found = self._listing.describe(self.standing)
         hidden = () if session.role is Role.ADJUDICATOR else (QueueName.DISAGREEMENTS.value,)
         return [queue for queue in found if queue["name"] not in hidden]
 
@@ -243,24 +264,37 @@ class Desk:
         )
         return [item_json(item) for item in items]
 
-    def _found(self, rows: list[int], similarity: list[float], session: OpenedSession) -> list[dict[str, Any]]:
+    def _found(
+        self, rows: list[int], similarity: list[float], session: OpenedSession, *, is_blind: bool
+    ) -> list[dict[str, Any]]:
         self.pictures.prefetch(rows, "small")
-        shown = self._show(rows, session)
+        shown = self._show(rows, session, is_blind=is_blind)
         return [item | {"similarity": cosine} for item, cosine in zip(shown, similarity, strict=True)]
 
     def _require_seen(self, row: int) -> None:
         if not (0 <= row < self.catalog.n and self.catalog.is_seen[row]):
             raise UsageError("no image of this run that could be read is in that row", found=f"{row}")
 
+    def _is_current(self) -> bool:
+        """Return whether the run is what it was when it was opened; asked of the disk once a second."""
+        now = time.monotonic()
+        if now - self._checked[0] > CHECK_S:
+            self._checked = now, self.catalog.is_current()
+        return self._checked[1]
+
     def _check_current(self) -> None:
-        if not self.catalog.is_current():
+        if not self._is_current():
             raise RunConflictError(
                 "the run was scanned or scored again since the review was opened",
-                state="every decision is kept",
+                state="every verdict is kept",
                 hint="start `clipsieve review` again",
             )
 
 
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
+
+
 def _require_adjudicator(session: OpenedSession, what: str) -> None:
     if session.role is not Role.ADJUDICATOR:
-        raise UsageError(f"only an adjudicator {what}", hint="ask whoever keeps the accounts")
+        raise NotAllowedError(f"only an adjudicator {what}", hint="ask whoever keeps the accounts")

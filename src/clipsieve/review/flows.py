@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,14 +12,17 @@ import numpy as np
 
 from clipsieve.engines.rating_files import Ratings
 from clipsieve.engines.verdict_files import ImageVerdict, ImageVerdicts
-from clipsieve.engines.verdicts import SampledImage, Verdict
+from clipsieve.engines.verdicts import Verdict
 from clipsieve.errors import UsageError
+from clipsieve.review.audit import Vouching, check_fits, vouching
 from clipsieve.review.consensus import Board
 from clipsieve.review.ledger import verdict_digest
+from clipsieve.review.reach import Audit, judge
 from clipsieve.review.records import CurrentVerdict, VerdictRow
 
 if TYPE_CHECKING:
     from clipsieve.review.ledger import Ledger
+    from clipsieve.store import Run
 
 __all__ = [
     "LEDGER_FILE",
@@ -28,11 +31,17 @@ __all__ = [
     "image_verdicts",
     "labels_of",
     "ratings",
-    "sample_verdicts",
+    "read_audit",
     "thin",
 ]
 
 LEDGER_FILE = "verdicts.db"  # in the run's folder; also what a database elsewhere is called before people
+_WORK_ON_IT = (
+    "work on the queue `audit` in `clipsieve review RUN`: only images drawn by chance can vouch for a threshold"
+)
+_LEARN_THERE = (
+    "let the classifier learn in `clipsieve review RUN`, where it leaves images of the audit out to vouch for it"
+)
 _SEED = 0  # of the rounding in `thin`: the same verdicts give the same labels
 
 
@@ -44,16 +53,25 @@ class AuditLabels:
     ----------
     ratings : Ratings
         Of those images; label -1 where people looked and did not decide.
-    n_sampled, n_looked_at : int
-        Images of the random audit, and how many of them somebody has looked at.
+    audit : Audit
+        The sample, and how far people have come with it.
+    n_looked_at : int
+        Images of it that somebody has looked at and that can vouch for the classifier.
     n_left_out : int
-        Images that were looked at and left out, so that every stratum is drawn from as often.
+        Of those, the images that were left out, so that every stratum is drawn from as often.
+    n_tuned_on : int
+        Images of the sample that the classifier was tuned on.
+    is_random : bool
+        Whether the images are known to be a random part of the sample; False if the classifier was tuned on others than
+        learning leaves to it.
     """
 
     ratings: Ratings
-    n_sampled: int
+    audit: Audit
     n_looked_at: int
     n_left_out: int
+    n_tuned_on: int
+    is_random: bool
 
 
 def image_verdicts(ledger: Ledger, *, path: Path | None = None, is_file: bool = True) -> ImageVerdicts:
@@ -75,12 +93,12 @@ def image_verdicts(ledger: Ledger, *, path: Path | None = None, is_file: bool = 
     """
     rows = _rows(ledger)
     board = _board(rows)
-    sampled = ledger.samples.load()
+    audit = judge(ledger.samples.newest(), rows, board)
     return ImageVerdicts(
         path=path or Path(LEDGER_FILE),
         sha256=verdict_digest(rows),
         by_image={current.image_id: _image_verdict(current) for current in board.all()},
-        sample=tuple(_join(sampled, board)) if sampled else None,
+        sample=audit.verdicts or None,
         is_file=is_file,
     )
 
@@ -91,32 +109,23 @@ def _image_verdict(current: CurrentVerdict) -> ImageVerdict:
     return ImageVerdict(current.unwanted, who, max(n_verdicts, 1))
 
 
-def sample_verdicts(ledger: Ledger) -> tuple[Verdict, ...]:
-    """Return the random audit with what people said of it, in its own order, as `estimate_from_verdicts` takes it.
+def read_audit(ledger: Ledger) -> Audit:
+    """Return the random audit with what people said of it, as far as they have come; see `judge`.
 
-    An image that people looked at without a decision counts as one that somebody was unsure of. Empty if no sample was
-    drawn.
+    Its verdicts are in the sample's own order, as `estimate_from_verdicts` takes them. An image that people looked at without a
+    decision counts as one that somebody was unsure of. Empty if no sample was drawn.
     """
-    return tuple(_join(ledger.samples.load(), _board(_rows(ledger))))
+    rows = _rows(ledger)
+    return judge(ledger.samples.newest(), rows, _board(rows))
 
 
-def _join(sampled: Sequence[SampledImage], board: Board) -> Iterable[Verdict]:
-    for line, image in enumerate(sampled, start=1):
-        current = board.current(image.image_id)
-        unwanted = None if current is None else current.unwanted
-        is_unsure = current is not None and unwanted is None
-        yield Verdict(line, image.image_id, image.stratum, image.stratum_size, image.flagged, unwanted, is_unsure)
-
-
-def ratings(ledger: Ledger, *, random_only: bool = False, path: Path | None = None) -> Ratings:
+def ratings(ledger: Ledger, *, path: Path | None = None) -> Ratings:
     """Return the decided images of a ledger as labels, by their ids in the run.
 
     Parameters
     ----------
     ledger : Ledger
         Of the run.
-    random_only : bool, default=False
-        Whether to take images of the random audit alone: see `audit_labels`.
     path : Path, optional
         What the ledger is called; `verdicts.db` by default.
 
@@ -125,10 +134,8 @@ def ratings(ledger: Ledger, *, random_only: bool = False, path: Path | None = No
     LedgerError
         If it cannot be read.
     UsageError
-        If nothing is decided, or with `random_only` as for `audit_labels`.
+        If nothing is decided.
     """
-    if random_only:
-        return audit_labels(ledger, path=path).ratings
     rows = _rows(ledger)
     decided = {c.image_id: int(c.unwanted) for c in _board(rows).all() if c.unwanted is not None}
     if not decided:
@@ -139,40 +146,63 @@ def ratings(ledger: Ledger, *, random_only: bool = False, path: Path | None = No
     return labels_of(decided, sha256=verdict_digest(rows), path=path)
 
 
-def audit_labels(ledger: Ledger, *, path: Path | None = None) -> AuditLabels:
+def audit_labels(ledger: Ledger, run: Run, *, tuned_on: Collection[str] = (), path: Path | None = None) -> AuditLabels:
     """Return the labels of the random audit, thinned so that every image of the run was as likely to be among them.
 
     A promise about a threshold needs that. The audit draws more from some strata than from others; but within a stratum its
     order is random, so the first few that were looked at are a sample, too: see `thin`. Images that people chose to look at
-    for their score, their concept, or because others differed, are never among them.
+    for their score, their concept, or because others differed, count only as far as the audit has come: see `judge`. Images
+    that the classifier was tuned on never do, nor the others of that half of the sample: see `vouching`.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        Of the run.
+    run : Run
+        As it is now.
+    tuned_on : collection of str, default=()
+        Digests of the images that the classifier was tuned on, as in `ScoreFacts`.
+    path : Path, optional
+        What the ledger is called; `verdicts.db` by default.
 
     Raises
     ------
-    LedgerError
-        If the ledger cannot be read.
+    LedgerError, RunCorruptError
+        If the ledger or the run cannot be read.
     UsageError
-        If no sample was drawn, or nobody has looked at an image of some stratum.
+        If no sample was drawn, it was drawn from another state of the run, or no image of some stratum can vouch.
     """
-    name = path or LEDGER_FILE
+    name = path or Path(LEDGER_FILE)
     rows = _rows(ledger)
-    sample = list(_join(ledger.samples.load(), _board(rows)))
-    hint = "work on the queue `audit` in `clipsieve review RUN`: only images drawn by chance can vouch for a threshold"
-    if not sample:
-        raise UsageError(f"`{name}` has no verdicts on a random sample", found="no sample was drawn yet", hint=hint)
-    looked_at = [verdict for verdict in sample if verdict.unwanted is not None or verdict.is_unsure]
-    bare = sorted({verdict.stratum for verdict in sample} - {verdict.stratum for verdict in looked_at})
-    if bare:
-        n_strata = len({verdict.stratum for verdict in sample})
-        which = f"{len(bare)} of {n_strata} strata of the sample" if looked_at else "a random sample"
+    audit = judge(ledger.samples.newest(), rows, _board(rows))
+    if not audit.verdicts:
         raise UsageError(
-            f"`{name}` has no verdicts on {which}",
-            found=f"{len(looked_at):,} of {len(sample):,} images of the sample were looked at",
-            hint=hint,
+            f"`{name}` has no verdicts on a random sample", found="no sample was drawn yet", hint=_WORK_ON_IT
         )
+    able = vouching(audit.verdicts, check_fits(run, audit.verdicts, name), tuned_on)
+    looked_at = [verdict for verdict in audit.looked_at if verdict.image_id in able.image_ids]
+    _check_strata(name, audit, looked_at, able)
     kept = thin(looked_at)
     labels = {verdict.image_id: -1 if verdict.unwanted is None else int(verdict.unwanted) for verdict in kept}
     found = labels_of(labels, sha256=verdict_digest(rows), path=path)
-    return AuditLabels(found, len(sample), len(looked_at), len(looked_at) - len(kept))
+    n_left_out = len(looked_at) - len(kept)
+    return AuditLabels(found, audit, len(looked_at), n_left_out, able.n_tuned_on, able.is_random)
+
+
+def _check_strata(name: Path, audit: Audit, looked_at: Sequence[Verdict], able: Vouching) -> None:
+    """Raise UsageError unless some image of every stratum can vouch."""
+    strata = {verdict.stratum for verdict in audit.verdicts}
+    n_bare = len(strata - {verdict.stratum for verdict in looked_at})
+    if not n_bare:
+        return
+    which = f"{n_bare} of {len(strata)} strata of the sample" if looked_at else "a random sample"
+    open_ids = {verdict.image_id for verdict in audit.verdicts} - {verdict.image_id for verdict in audit.looked_at}
+    tuned = f", and the classifier was tuned on {able.n_tuned_on:,} of the sample" if able.n_tuned_on else ""
+    raise UsageError(
+        f"`{name}` has no verdicts on {which}{' that can vouch for these scores' if tuned else ''}",
+        found=f"{len(audit.looked_at):,} of {len(audit.verdicts):,} images of the sample were looked at{tuned}",
+        hint=_WORK_ON_IT if open_ids & able.image_ids else _LEARN_THERE,
+    )
 
 
 def thin(looked_at: Sequence[Verdict]) -> list[Verdict]:

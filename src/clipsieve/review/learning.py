@@ -9,12 +9,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
+
 from clipsieve.classifiers import Classifier, save_classifier
 from clipsieve.classifiers.methods import Method, ProbeMethod, SoftPromptMethod
 from clipsieve.engines.cores import one_core_each
 from clipsieve.engines.rated_images import RatedImages, join_ratings
 from clipsieve.engines.score import score
-from clipsieve.engines.score_facts import read_score_facts
+from clipsieve.engines.score_facts import ScoreFacts, read_score_facts
 from clipsieve.engines.targets import build_targets
 from clipsieve.errors import RunError, UsageError
 from clipsieve.review.comparing import Figures, Held, compare
@@ -22,12 +24,14 @@ from clipsieve.review.consensus import Board
 from clipsieve.review.flows import labels_of
 from clipsieve.review.priors import find_prior
 from clipsieve.review.records import CurrentVerdict
+from clipsieve.review.related import Related, relate
 from clipsieve.store import Run
 
 __all__ = ["FEWEST", "LEARNED", "LearnReport", "learn"]
 
 FEWEST = 5  # of either verdict: one of each for every fold
-MANY = 500  # verdicts
+MANY = 500  # images that teach: above, each fold of the comparison gets the strength that all of them chose
+CHOSEN_ON = 2000  # images at most by which the strength is chosen: more take longer, and choose alike
 FOLDER = "review"  # in the run, where learned classifiers lie
 LEARNED = "learned-"  # and a number: the name of the scores
 
@@ -88,6 +92,7 @@ def learn(
     *,
     model: str | None = None,
     seed: int = 0,
+    min_similarity: float = 0.95,
     held_back: Collection[str] = (),
     ledger_sha256: str | None = None,
     on_progress: Callable[[int, int], object] = lambda _n_done, _n_total: None,
@@ -95,8 +100,8 @@ def learn(
     """Tune a classifier on what people decided, and score the run with it under a new name; no image is opened.
 
     Where the scores were made by prompts in words, or by prompts tuned from such, soft prompts are trained from these
-    words; otherwise a linear probe. Both are tested by repeated stratified cross-validation: copies of an image, and images
-    that one decision was about, are never on both sides.
+    words; otherwise a linear probe. Both are tested by repeated stratified cross-validation: copies of an image, its
+    near-duplicates, and images that one decision was about are never on both sides. Near-duplicates teach once.
 
     Parameters
     ----------
@@ -110,6 +115,8 @@ def learn(
         Where the run's encoder lies now, which reads the prompts.
     seed : int, default=0
         Decides the folds.
+    min_similarity : float, default=0.95
+        From which cosine on two images are near-duplicates.
     held_back : collection of str
         Ids of images that are not to be learned from, such as those of the random audit: they can then vouch for thresholds.
     ledger_sha256 : str, optional
@@ -130,25 +137,29 @@ def learn(
     """
     started = time.monotonic()
     facts = read_score_facts(run, scores_name)
-    rated = _rated(run, board, held_back)
+    rated, passed_over = _rated(run, board, held_back)
     prior, notes = find_prior(run, scores_name, model=model)
     method = ProbeMethod(seed=seed) if prior.is_placeholder else SoftPromptMethod(seed=seed)
 
-    def fit(used: RatedImages, how: Method = method) -> Classifier:
+    def fit(used: RatedImages, how: Method) -> Classifier:
         return how.fit(prior.classifier, used.embeddings, build_targets(used.labels, None, prior.classifier))
 
-    with one_core_each():
+    with one_core_each() as pool:
         begun = time.monotonic()
-        classifier = fit(rated)
+        related = relate(rated, _decisions_of(rated, board), min_similarity=min_similarity)
+        teaching = rated.take(np.flatnonzero(related.teaches))
+        method = _with_strength(method, teaching, fit, seed)
+        classifier = fit(teaching, method)
         fit_s = time.monotonic() - begun
-        held = Held(rated, groups=_decision_of(rated, board), tuned_on=facts.tuned_on, threshold=facts.threshold)
-        again = _cheaper(method, classifier, len(rated.labels))
-        found = compare(run, scores_name, held, lambda used: fit(used, again), seed=seed)
+        held = Held(rated, related, facts.tuned_on)
+        again = _as_chosen(method, classifier, len(teaching.labels))
+        found = compare(run, scores_name, held, lambda used: fit(used, again), seed=seed, each=pool.map)
     test_s = time.monotonic() - begun - fit_s
     origin = _origin(rated, scores_name, ledger_sha256, found.to_json())
     classifier = replace(classifier, provenance={**classifier.provenance, **origin})  # type: ignore[type-var]
     name = _save(run, classifier)
     scored = score(run, classifier, name=name, on_progress=on_progress)
+    said = (*passed_over, *_repeated(related), *found.notes, *_doubts(classifier), *_promises(facts, classifier, name))
     return LearnReport(
         name=name,
         began_with=scores_name,
@@ -162,7 +173,7 @@ def learn(
         n_flagged_before=int(run.score_facts(scores_name).get("n_flagged", 0)),
         n_flagged=scored.n_flagged,
         sentence=found.sentence,
-        notes=(*notes, *found.notes, *_doubts(classifier), *scored.warnings),
+        notes=(*notes, *said, *scored.warnings),
         fit_s=fit_s,
         test_s=test_s,
         score_s=scored.elapsed_s,
@@ -170,19 +181,43 @@ def learn(
     )
 
 
-def _cheaper(method: SoftPromptMethod | ProbeMethod, classifier: Classifier, n: int) -> Method:
-    """Return the method for the fits of the comparison: of many verdicts, with the strength that all of them chose.
+def _with_strength(
+    method: SoftPromptMethod | ProbeMethod,
+    teaching: RatedImages,
+    fit: Callable[[RatedImages, Method], Classifier],
+    seed: int,
+) -> SoftPromptMethod | ProbeMethod:
+    """Return the method, where there are many images with the strength that some of them choose: as a prior, it fits all."""
+    n = len(teaching.labels)
+    if n <= CHOSEN_ON:
+        return method
+    order = np.random.default_rng(seed).permutation(n)
+    order = order[np.argsort(teaching.labels[order], kind="stable")]
+    # Evenly from the images in the order of their labels: the share of either is that among all.
+    some = np.sort(order[np.linspace(0, n - 1, CHOSEN_ON).round().astype(np.int64)])
+    return _as_chosen(method, fit(teaching.take(some), method), n)
 
-    To choose it anew in every fold takes many times as long, and one number chosen on so many flatters nobody.
+
+def _as_chosen(
+    method: SoftPromptMethod | ProbeMethod, classifier: Classifier, n: int
+) -> SoftPromptMethod | ProbeMethod:
+    """Return the method for the fits of the comparison: of many images, with the strength that all of them chose.
+
+    To choose it anew in every fold takes many times as long.
     """
     strength = classifier.provenance.get("tuning", {}).get("strength")
     return replace(method, strength=float(strength)) if n > MANY and isinstance(strength, float) else method
 
 
-def _rated(run: Run, board: Board | Iterable[CurrentVerdict], held_back: Collection[str]) -> RatedImages:
-    """Return the decided images that have an embedding, in the order of their ids; UsageError if they are too few."""
+def _rated(
+    run: Run, board: Board | Iterable[CurrentVerdict], held_back: Collection[str]
+) -> tuple[RatedImages, tuple[str, ...]]:
+    """Return the decided images that have an embedding, in the order of their ids, and a note of the others.
+
+    UsageError if they are too few.
+    """
     left_out = frozenset(held_back)
-    current = list(board.all() if isinstance(board, Board) else board)
+    current = board.all() if isinstance(board, Board) else board
     said = {v.image_id: int(v.unwanted) for v in current if v.unwanted is not None and v.image_id not in left_out}
     decided = {image_id: said[image_id] for image_id in sorted(said)}
     n_remove = sum(decided.values())
@@ -190,7 +225,9 @@ def _rated(run: Run, board: Board | Iterable[CurrentVerdict], held_back: Collect
     rated = join_ratings(run, labels_of(decided, sha256="")).labelled()
     n_remove = int(rated.labels.sum())
     _check_enough(len(rated.labels) - n_remove, n_remove, " with an embedding")
-    return rated
+    n_gone = len(decided) - len(rated.labels)
+    note = f"{n_gone:,} decided images are not in the run any more, or have no embedding: they were passed over"
+    return rated, (note,) if n_gone else ()
 
 
 def _check_enough(n_keep: int, n_remove: int, which: str = "") -> None:
@@ -204,15 +241,9 @@ def _check_enough(n_keep: int, n_remove: int, which: str = "") -> None:
         )
 
 
-def _decision_of(rated: RatedImages, board: Board | Iterable[CurrentVerdict]) -> list[str | None]:
-    """Return which decision about a group each image belongs to, where the board still knows."""
-    if not isinstance(board, Board):
-        return [None] * len(rated.image_ids)
-    found: list[str | None] = []
-    for image_id in rated.image_ids:
-        rows = board.voices(image_id)
-        found.append(next((row.group_id for row in rows if row.group_id), None))
-    return found
+def _decisions_of(rated: RatedImages, board: Board | Iterable[CurrentVerdict]) -> list[set[str]]:
+    """Return the decisions about groups that each image was part of, where the board still knows."""
+    return [board.groups_of(image_id) if isinstance(board, Board) else set() for image_id in rated.image_ids]
 
 
 def _origin(rated: RatedImages, scores_name: str, ledger_sha256: str | None, tested: dict[str, Any]) -> dict[str, Any]:
@@ -248,3 +279,18 @@ def _doubts(classifier: Classifier) -> list[str]:
     if tuning.get("strength") == "infinite":
         return ["the prompts were kept as they are: these verdicts do not tell images apart better than they do"]
     return []
+
+
+def _repeated(related: Related) -> list[str]:
+    n = int((~related.teaches).sum())
+    return [f"{n:,} decided images are near-duplicates of others with the same verdict: they teach once"] if n else []
+
+
+def _promises(before: ScoreFacts, classifier: Classifier, name: str) -> list[str]:
+    """Return what to do where somebody had set operating points."""
+    points = (before.threshold, before.remove_threshold)
+    if not before.promises and points == (classifier.threshold, classifier.remove_threshold):
+        return []
+    return [
+        f"the operating points must be set anew for `{name}`, with `clipsieve threshold`: its thresholds promise nothing"
+    ]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 
 from clipsieve.errors import RunConflictError, UsageError
 from clipsieve.legible import as_text
 from clipsieve.review import queues
 from clipsieve.review.catalog import Catalog
+from clipsieve.review.groups import Groups
 from clipsieve.review.preparing import Preparation
 from clipsieve.review.records import QueueName, QueueSpec
 from clipsieve.review.searching import require_index
@@ -46,9 +47,20 @@ class Listing:
     def __init__(self, catalog: Catalog, preparation: Preparation) -> None:
         self._catalog, self._preparation = catalog, preparation
         self._orders: dict[QueueSpec, Int64[np.ndarray, "_"]] = {}
+        self._known_groups: Groups | None = None
 
-    def order(self, spec: QueueSpec, standing: Standing) -> Int64[np.ndarray, "_"]:
+    def order(self, spec: QueueSpec, standing: Standing, done: Bool[np.ndarray, "n"]) -> Int64[np.ndarray, "_"]:
         """Return the rows of a queue, the most urgent first.
+
+        Parameters
+        ----------
+        spec : QueueSpec
+            Which queue.
+        standing : Standing
+            Of the verdicts.
+        done : bool array of shape (n,)
+            Rows that need nobody any more; they may be among what is returned. A group is led by the first of its images that
+            is not among them, and is gone when there is none.
 
         Raises
         ------
@@ -59,13 +71,20 @@ class Listing:
         """
         if spec.name is QueueName.DISAGREEMENTS:
             return standing.disputed()
+        if spec.name is QueueName.DUPLICATES:
+            return self._groups().leaders(done)
         if spec not in self._orders:
             self._orders[spec] = self._made(spec)
         return self._orders[spec]
 
-    def group_sizes(self) -> dict[int, int]:
-        """Return how many images the group has that a row leads."""
-        return {int(group[0]): len(group) for group in self._preparation.groups or ()}
+    def group_size(self, row: int) -> int:
+        """Return how many images the group has that a row belongs to; 1 without one."""
+        return self._groups().size_of(row)
+
+    def _groups(self) -> Groups:
+        if self._known_groups is None:
+            self._known_groups = Groups(_prepared(self._preparation.groups))
+        return self._known_groups
 
     def _made(self, spec: QueueSpec) -> Int64[np.ndarray, "_"]:
         catalog = self._catalog
@@ -79,10 +98,8 @@ class Listing:
             case QueueName.CONCEPT:
                 index = require_index(self._preparation)
                 return queues.of_concept(catalog, index.concept_codes, _position(index.concepts, spec))
-            case QueueName.AUDIT:
-                return queues.audit(catalog, _prepared(self._preparation.sample))
             case _:
-                return np.array([group[0] for group in _prepared(self._preparation.groups)], dtype=np.int64)
+                return queues.audit(catalog, _prepared(self._preparation.sample))
 
     def describe(self, standing: Standing) -> list[dict[str, Any]]:
         """Return the queues that are prepared, with how many images each has and how many are done."""
@@ -98,10 +115,20 @@ class Listing:
         return name not in needed or needed[name] is not None
 
     def _line(self, spec: QueueSpec, standing: Standing) -> dict[str, Any]:
-        order = self.order(spec, standing)
         title, about = TITLES[spec.name]
-        n_done = 0 if spec.name is QueueName.DISAGREEMENTS else int(standing.is_settled[order].sum())
-        return _queue_json(spec, title, about, len(order), n_done)
+        n, n_done = self._counts(spec, standing)
+        return _queue_json(spec, title, about, n, n_done)
+
+    def _counts(self, spec: QueueSpec, standing: Standing) -> tuple[int, int]:
+        """Return how many images, or groups, a queue has, and how many are done."""
+        if spec.name in (QueueName.UNCERTAIN, QueueName.HIGHEST):  # all images, and counted without being sorted
+            is_seen = self._catalog.is_seen
+            return int(is_seen.sum()), int((is_seen & standing.is_settled).sum())
+        if spec.name is QueueName.DUPLICATES:
+            groups = self._groups()
+            return groups.n, groups.n - len(groups.leaders(standing.is_settled))
+        order = self.order(spec, standing, standing.is_settled)
+        return len(order), 0 if spec.name is QueueName.DISAGREEMENTS else int(standing.is_settled[order].sum())
 
     def _by_value(
         self, name: QueueName, values: tuple[str, ...], codes: np.ndarray, standing: Standing

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int64
 
 from clipsieve.classifiers import builtin_taxonomy, load_taxonomy
+from clipsieve.classifiers.taxonomy import Taxonomy
 from clipsieve.engines import plan_prevalence
 from clipsieve.engines.concepts import ConceptVectors, build_concepts
 from clipsieve.engines.verdicts import SampledImage
@@ -30,6 +32,8 @@ MAX_CANDIDATES = 20_000  # flagged images among which near-duplicates are looked
 
 class Preparation:
     """Made in the background, step by step; each step is None until it is done.
+
+    Raises PromptSetError if the taxonomy's file is none.
 
     Attributes
     ----------
@@ -53,6 +57,8 @@ class Preparation:
         self.problem: str | None = None
         self.concepts_problem: str | None = None
         self._catalog, self._ledger, self._options = catalog, ledger, options
+        # At once: whoever named a file that is none should be told before the page is served.
+        self._taxonomy = _load(options.taxonomy)
         self._is_stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="preparation", daemon=True)
 
@@ -104,11 +110,9 @@ class Preparation:
         return tuple(found)
 
     def _concepts(self) -> ConceptVectors | None:
-        chosen = self._options.taxonomy
-        if chosen == "none":
+        if self._taxonomy is None:
             return None
-        taxonomy = builtin_taxonomy() if chosen is None else load_taxonomy(chosen)
-        found = build_concepts(self._catalog.run, taxonomy, model=self._options.model)
+        found = build_concepts(self._catalog.run, self._taxonomy, model=self._options.model)
         self.concepts_problem = found.problem
         return found if found.vectors is not None else None
 
@@ -117,6 +121,12 @@ class Preparation:
         rows = rows[self._catalog.is_flagged[rows]][:MAX_CANDIDATES]
         contents = self._catalog.contents(rows)
         return find_groups(index, rows, min_similarity=self._options.min_similarity, contents=contents)
+
+
+def _load(taxonomy: str | Path | None) -> Taxonomy | None:
+    if taxonomy == "none":
+        return None
+    return builtin_taxonomy() if taxonomy is None else load_taxonomy(taxonomy)
 
 
 class _Stopped(Exception):  # noqa: N818 - no fault: somebody closes the desk

@@ -12,7 +12,7 @@ from clipsieve.legible import as_text
 from clipsieve.review.catalog import Catalog
 from clipsieve.review.options import DeskOptions
 from clipsieve.review.records import Choice, CurrentVerdict
-from clipsieve.review.standing import Standing
+from clipsieve.review.standing import KEPT, REMOVED, Standing
 
 if TYPE_CHECKING:
     from clipsieve.review.ledger import Ledger
@@ -24,7 +24,7 @@ def progress_of(standing: Standing, annotator: str) -> dict[str, Any]:
     """Return the counts that the page always shows."""
     with standing.lock:
         return {
-            "mine": len(standing.rows_of(annotator)),
+            "mine": standing.n_of(annotator),
             **standing.counts(),
             "mine_today_s": standing.tally.seconds_on(annotator, datetime.now(UTC).date()),
         }
@@ -42,33 +42,34 @@ def summarize_review(standing: Standing, ledger: Ledger, catalog: Catalog, optio
     catalog, options
         Of the review.
     """
+    verdicts = list(standing.verdicts())
+    concepts = Counter(concept for verdict in verdicts for concept in verdict.concepts)
+    is_decided = standing.is_settled & ((standing.state == KEPT) | (standing.state == REMOVED))
     with standing.lock:
-        verdicts = list(standing.board.all())
-        known = catalog.rows_of([verdict.image_id for verdict in verdicts]) >= 0
-        verdicts = [verdict for verdict, is_here in zip(verdicts, known.tolist(), strict=True) if is_here]
-        concepts = Counter(concept for verdict in verdicts for concept in verdict.concepts)
-        return {
-            **standing.counts(),
-            "n_images": catalog.n,
-            "n_seen": int(catalog.is_seen.sum()),
-            "n_flagged": int(catalog.is_flagged.sum()),
-            "n_flagged_decided": int((catalog.is_flagged & (standing.state > 0) & (standing.state < 3)).sum()),
-            "n_held": len(ledger.leases()),
-            "reviews_per_image": options.reviews_per_image,
-            "scores": catalog.scores_name,
-            "ledger": ledger.place,
-            "by_annotator": _by_annotator(standing, verdicts),
-            "by_queue": [{"queue": name, "n": n} for name, n in standing.tally.by_queue.most_common()],
-            "by_concept": [{"concept": as_text(name), "n": n} for name, n in concepts.most_common(50)],
-            "agreement": _agreement(verdicts),
-        }
+        by_annotator, by_queue = _by_annotator(standing, verdicts), standing.tally.by_queue.most_common()
+    return {
+        **standing.counts(),
+        "n_images": catalog.n,
+        "n_seen": int(catalog.is_seen.sum()),
+        "n_flagged": int(catalog.is_flagged.sum()),
+        "n_flagged_decided": int((catalog.is_flagged & is_decided).sum()),
+        "n_elsewhere": standing.n_elsewhere,
+        "n_held": len(ledger.leases()),
+        "reviews_per_image": options.reviews_per_image,
+        "scores": catalog.scores_name,
+        "ledger": ledger.place,
+        "by_annotator": by_annotator,
+        "by_queue": [{"queue": name, "n": n} for name, n in by_queue],
+        "by_concept": [{"concept": as_text(name), "n": n} for name, n in concepts.most_common(50)],
+        "agreement": _agreement(verdicts),
+    }
 
 
 def _by_annotator(standing: Standing, verdicts: list[CurrentVerdict]) -> list[dict[str, Any]]:
     said: dict[str, Counter[Choice]] = {name: Counter() for name in standing.tally.annotators()}
     for verdict in verdicts:
         for name, choice in verdict.by_annotator.items():
-            said[name][choice] += 1
+            said.setdefault(name, Counter())[choice] += 1
     return [
         {
             "annotator": as_text(name),

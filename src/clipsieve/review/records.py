@@ -171,6 +171,8 @@ class Item:
         What the data set says, cut at 120 and 400 characters.
     concept : str or None
         Title of the concept that its embedding is nearest to; None for "other" and where nothing is known.
+    classifier : str or None
+        Whose score it is; None as there.
     score : float or None
         Probability of the unwanted class, 0-1; None without one, and in the audit, where it would sway.
     is_flagged : bool or None
@@ -196,6 +198,7 @@ class Item:
     label: str | None
     caption: str | None
     concept: str | None
+    classifier: str | None
     score: float | None
     is_flagged: bool | None
     picture: str | None
@@ -220,9 +223,17 @@ class OpenedSession:
         What each of their writes must carry, beside the cookie.
     expires : datetime
         UTC.
+    page : str
+        Which of the pages that they have open; may be empty.
     """
 
     annotator: str
     role: Role
     csrf: str
     expires: datetime
+    page: str = ""
+
+    @property
+    def holder(self) -> str:
+        """Who holds a lease: a person, and of several pages that they have open, which one."""
+        return f"{self.annotator}\n{self.page}" if self.page else self.annotator

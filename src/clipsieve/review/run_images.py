@@ -106,8 +106,15 @@ class RunImages:
         # Python salts its hashes of texts, so nobody can choose ids that collide.
         wanted = np.fromiter(map(hash, image_ids), np.int64, len(image_ids))
         places = np.searchsorted(hashes, wanted)
-        pairs = zip(image_ids, wanted.tolist(), places.tolist(), strict=True)
-        return np.array([self._find(order, hashes, *pair) for pair in pairs], dtype=np.int64)
+        found = np.full(len(image_ids), -1, dtype=np.int64)
+        likely = np.flatnonzero(places < self.n)
+        rows = order[places[likely]]
+        names = pa.array([image_ids[i] for i in likely.tolist()], pa.large_string())
+        is_it = pc.equal(self._ids.take(pa.array(rows)), names).to_numpy(zero_copy_only=False)
+        found[likely[is_it]] = rows[is_it]
+        for i in likely[~is_it].tolist():  # not in the run, or behind another id with the same hash
+            found[i] = self._find(order, hashes, image_ids[i], int(wanted[i]), int(places[i]))
+        return found
 
     def _find(self, order: Int64[np.ndarray, "n"], hashes: Int64[np.ndarray, "n"], name: str, key: int, at: int) -> int:
         while at < self.n and hashes[at] == key:

@@ -67,6 +67,7 @@ def _item(
         name=as_text(image_id, MAX_NAME),
         label=_legible(described.label, MAX_NAME),
         caption=_legible(described.caption, MAX_CAPTION),
+        classifier=None if score is None else catalog.scores_name,
         concept=index.concepts[code] if index is not None and code >= 0 else None,
         score=score,
         is_flagged=None if score is None else bool(catalog.is_flagged[row]),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ from jaxtyping import Bool, Int16, Int64, UInt8
 
 from clipsieve.review.catalog import Catalog
 from clipsieve.review.consensus import Board
-from clipsieve.review.records import CurrentVerdict, VerdictRow
+from clipsieve.review.records import Choice, CurrentVerdict, VerdictRow, Voice
 from clipsieve.review.tally import Tally
 
 if TYPE_CHECKING:
@@ -22,10 +23,16 @@ __all__ = ["KEPT", "OPEN", "REMOVED", "UNTOUCHED", "Standing"]
 
 UNTOUCHED, KEPT, REMOVED, OPEN = range(4)
 SYNC_S = 0.5  # rows that another server wrote are seen after this time
+_CHUNK = 500  # images whose verdicts are worked out before others may decide again
+_STATES = {None: OPEN, False: KEPT, True: REMOVED}
+_UNWANTED = {Choice.KEEP: False, Choice.REMOVE: True, Choice.UNSURE: None}
 
 
 class Standing:
     """The board of verdicts, and what follows of it for every row of the run.
+
+    A row of the ledger counts if it is about the file that the run holds: one about a file that has been replaced since, or
+    is gone, says nothing of what lies there now.
 
     Parameters
     ----------
@@ -39,7 +46,7 @@ class Standing:
     Attributes
     ----------
     board : Board
-        What holds for each image.
+        What holds for each image; for callers that hold `lock`.
     tally : Tally
         Who did how much.
     state : uint8 array of shape (n,)
@@ -52,72 +59,146 @@ class Standing:
 
     def __init__(self, catalog: Catalog, ledger: Ledger, reviews_per_image: int) -> None:
         self.board = Board()
+        self.tally = Tally()
         self.lock = threading.RLock()
         self.state: UInt8[np.ndarray, "n"] = np.zeros(catalog.n, dtype=np.uint8)
         self.n_voices: Int16[np.ndarray, "n"] = np.zeros(catalog.n, dtype=np.int16)
         self.is_settled: Bool[np.ndarray, "n"] = np.zeros(catalog.n, dtype=bool)
         self._catalog, self._ledger, self._needed = catalog, ledger, reviews_per_image
         self._sequence, self._synced = 0, -np.inf
+        self._rows: dict[str, VerdictRow] = {}
         self._mine: dict[str, set[int]] = {}
-        self.tally = Tally()
+        # Counted as they change: the page asks after each verdict, and a run may have a million rows.
+        self._settled, self._disputed, self._elsewhere = {KEPT: 0, REMOVED: 0, OPEN: 0}, set[int](), set[str]()
         self.sync()
 
-    def sync(self) -> None:
-        """Take in what others have written since the last time, at most twice a second."""
+    def sync(self, *, at_once: bool = False) -> None:
+        """Take in what others have written since the last time, at most twice a second unless it must be now."""
         with self.lock:
-            if time.monotonic() - self._synced < SYNC_S:
+            if not at_once and time.monotonic() - self._synced < SYNC_S:
                 return
             found = self._ledger.rows(self._sequence)
             if found:
                 self._sequence = found[-1][0]
-                self.take_in([row for _, row in found])
+                self._take_in([row for _, row in found])
             self._synced = time.monotonic()
 
-    def write(self, rows: Sequence[VerdictRow]) -> frozenset[str]:
-        """Write rows into the ledger; afterwards they are durable and count. Returns the ids that were new."""
-        new = self._ledger.append(rows)
-        self.take_in(rows)
-        return new
+    def write(self, rows: Sequence[VerdictRow]) -> set[str]:
+        """Write rows into the ledger; those whose ids are returned are durable and count.
 
-    def take_in(self, rows: Iterable[VerdictRow]) -> None:
-        """Let rows count that are in the ledger."""
+        The others have the id of a row that says something else.
+        """
+        new = self._ledger.append(rows)
         with self.lock:
-            rows = list(rows)
-            self.tally.add(rows)
-            changed = sorted(self.board.add(rows))
-            for image_id, row in zip(changed, self._catalog.rows_of(changed).tolist(), strict=True):
-                if row >= 0:  # the run may have lost images since somebody spoke of them
-                    self._update(row, self.board.current(image_id))
+            self._take_in([row for row in rows if row.verdict_id in new])
+            if any(row.verdict_id not in self._rows for row in rows):  # another server wrote them
+                self.sync(at_once=True)
+            return {row.verdict_id for row in rows if _says_the_same(self._rows.get(row.verdict_id), row)}
+
+    def known(self, verdict_id: str) -> VerdictRow | None:
+        """Return a row of the ledger, whether it counts or not."""
+        with self.lock:
+            if verdict_id not in self._rows:
+                self.sync(at_once=True)
+            return self._rows.get(verdict_id)
+
+    def latest(self, image_id: str, annotator: str) -> datetime | None:
+        """Return when a person last said something of an image that still counts."""
+        with self.lock:
+            row = self.board.latest(image_id, annotator)
+            return None if row is None else row.made
+
+    def is_about_this_run(self, row: VerdictRow, place: int) -> bool:
+        """Return whether a row of the ledger is about the file in a row of the run; -1 is no row."""
+        return place >= 0 and _is_about(row, self._catalog.sha256(place))
+
+    def counting(self, rows: Sequence[VerdictRow]) -> list[VerdictRow]:
+        """Return those of some rows that are about files that the run holds."""
+        places = self._catalog.rows_of([row.image_id for row in rows]).tolist()
+        return [row for row, place in zip(rows, places, strict=True) if self.is_about_this_run(row, place)]
+
+    def _take_in(self, rows: Iterable[VerdictRow]) -> None:
+        new = list({row.verdict_id: row for row in reversed(list(rows)) if row.verdict_id not in self._rows}.values())
+        new.reverse()  # of two with the same id, the first is the one that was written
+        self._rows.update((row.verdict_id, row) for row in new)
+        self.tally.add(new)
+        counting = self.counting(new)
+        self._elsewhere.update({row.image_id for row in new} - {row.image_id for row in counting})
+        changed = sorted(self.board.add(counting))
+        for image_id, place in zip(changed, self._catalog.rows_of(changed).tolist(), strict=True):
+            self._update(place, self._current(image_id))
+
+    def _current(self, image_id: str) -> CurrentVerdict | None:
+        """Return what holds for an image; nearly all have one row, and a ledger may hold a hundred thousand."""
+        rows = self.board.rows(image_id)
+        if len(rows) == 1 and rows[0].voice is Voice.REVIEW and rows[0].choice in _UNWANTED:
+            one = rows[0]
+            return CurrentVerdict(image_id, _UNWANTED[one.choice], {one.annotator: one.choice}, concepts=one.concepts)
+        return self.board.current(image_id)
 
     def _update(self, row: int, current: CurrentVerdict | None) -> None:
-        before = {name for name, rows in self._mine.items() if row in rows}
         now = set(current.by_annotator) if current else set()
-        for name in before - now:
-            self._mine[name].discard(row)
-        for name in now - before:
+        for name, rows in self._mine.items():
+            if name not in now:
+                rows.discard(row)
+        for name in now:
             self._mine.setdefault(name, set()).add(row)
-        self.n_voices[row] = len(now)
         is_adjudicated = current is not None and current.is_adjudicated
+        state = UNTOUCHED if current is None else _STATES[current.unwanted]
+        self._count(row, -1)
+        self.n_voices[row], self.state[row] = len(now), state
         self.is_settled[row] = is_adjudicated or len(now) >= self._needed
-        if current is None:
-            self.state[row] = UNTOUCHED
+        self._count(row, 1)
+        if state == OPEN and self.is_settled[row] and not is_adjudicated:
+            self._disputed.add(row)
         else:
-            self.state[row] = {None: OPEN, False: KEPT, True: REMOVED}[current.unwanted]
+            self._disputed.discard(row)
+
+    def _count(self, row: int, by: int) -> None:
+        if self.is_settled[row]:
+            self._settled[int(self.state[row])] += by
 
     def rows_of(self, annotator: str) -> set[int]:
         """Return the rows that a reviewer has a verdict on."""
-        return self._mine.get(annotator, set())
+        with self.lock:
+            return set(self._mine.get(annotator, ()))
+
+    def n_of(self, annotator: str) -> int:
+        """Return how many images a reviewer has a verdict on."""
+        return len(self._mine.get(annotator, ()))
 
     def disputed(self) -> Int64[np.ndarray, "m"]:
-        """Return the rows that have all their voices, and no decision."""
-        return np.flatnonzero((self.state == OPEN) & self.is_settled)
+        """Return the rows that have all their voices, no decision, and nobody who has settled it."""
+        with self.lock:
+            return np.array(sorted(self._disputed), dtype=np.int64)
 
     def counts(self) -> dict[str, int]:
-        """Return how many images are decided, kept, removed and disputed."""
-        n = np.bincount(self.state, minlength=4).tolist()
-        return {
-            "decided": n[KEPT] + n[REMOVED],
-            "kept": n[KEPT],
-            "removed": n[REMOVED],
-            "disputed": len(self.disputed()),
-        }
+        """Return how many images are done with: kept, removed or left open; and how many are disputed."""
+        with self.lock:
+            kept, removed = self._settled[KEPT], self._settled[REMOVED]
+            return {"decided": kept + removed, "kept": kept, "removed": removed, "disputed": len(self._disputed)}
+
+    @property
+    def n_elsewhere(self) -> int:
+        """How many images there are verdicts on that are about another file than the run holds, or none of its."""
+        return len(self._elsewhere)
+
+    def verdicts(self) -> Iterator[CurrentVerdict]:
+        """Yield what holds for each image, and let others decide in between."""
+        with self.lock:
+            names = self.board.image_ids()
+        for start in range(0, len(names), _CHUNK):
+            with self.lock:
+                found = [self.board.current(name) for name in names[start : start + _CHUNK]]
+            yield from (verdict for verdict in found if verdict is not None)
+
+
+def _is_about(row: VerdictRow, sha256: str | None) -> bool:
+    return row.sha256 is None or sha256 is None or row.sha256 == sha256
+
+
+def _says_the_same(known: VerdictRow | None, row: VerdictRow) -> bool:
+    def said(one: VerdictRow) -> tuple[str | None, ...]:
+        return one.annotator, one.image_id, one.choice, one.voice, one.undoes
+
+    return known is not None and said(known) == said(row)

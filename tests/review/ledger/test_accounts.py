@@ -61,8 +61,10 @@ def test_spellings_of_one_name_are_one_account(tmp_path, name, same):
             accounts.add(same, PASSWORD, Role.ADJUDICATOR)
         assert accounts.verify(same, PASSWORD) is Role.REVIEWER
         assert accounts.verify(name, unicodedata.normalize("NFD", PASSWORD)) is Role.REVIEWER
-        secret = ledger.sessions.start(same, Role.REVIEWER, 60)
+        secret = ledger.sessions.start(same, Role.REVIEWER, 60, is_verified=True)
         assert ledger.sessions.find(secret).annotator == name  # one person, one annotator
+        assert (accounts.find(same).name, accounts.find(same).role) == (name, Role.REVIEWER)
+        assert accounts.find(name + "x") is accounts.find("") is None
 
 
 @pytest.mark.parametrize("name", ["", " Ann", "Ann ", "a\nb", "\u202eann", "a\0b", "\ud800", "x" * 81, "\u200b"])
@@ -86,7 +88,7 @@ def test_what_can_be_no_password_is_refused(tmp_path, password):
 def test_a_removed_account_is_gone_with_its_sessions(ledger):
     for name in ("Ann", "Bob"):
         ledger.accounts.add(name, PASSWORD, Role.REVIEWER)
-    gone, stays = (ledger.sessions.start(name, Role.REVIEWER, 60) for name in ("Ann", "Bob"))
+    gone, stays = (ledger.sessions.start(name, Role.REVIEWER, 60, is_verified=True) for name in ("Ann", "Bob"))
     ledger.accounts.remove("ann")
     assert ledger.sessions.find(gone) is None
     assert ledger.sessions.find(stays).annotator == "Bob"
@@ -97,7 +99,7 @@ def test_a_removed_account_is_gone_with_its_sessions(ledger):
 
 def test_another_password_ends_the_sessions_of_the_old_one(ledger):
     ledger.accounts.add("Ann", PASSWORD, Role.REVIEWER)
-    secret = ledger.sessions.start("Ann", Role.REVIEWER, 60)
+    secret = ledger.sessions.start("Ann", Role.REVIEWER, 60, is_verified=True)
     ledger.accounts.set_password("ANN", "a new password")
     assert ledger.sessions.find(secret) is None
     assert ledger.accounts.verify("Ann", PASSWORD) is None
@@ -188,7 +190,22 @@ def test_no_other_secret_opens_a_session(place):
 
 def test_where_accounts_are_demanded_other_sessions_do_not_do(ledger):
     ledger.accounts.add("Ann", PASSWORD, Role.REVIEWER)
-    with_one, without = (ledger.sessions.start(name, Role.REVIEWER, 60) for name in ("Ann", "Guest"))
+    with_one = ledger.sessions.start("Ann", Role.REVIEWER, 60, is_verified=True)
+    without = ledger.sessions.start("Guest", Role.REVIEWER, 60)
     assert ledger.sessions.find(without).annotator == "Guest"
     assert ledger.sessions.find(without, needs_account=True) is None
     assert ledger.sessions.find(with_one, needs_account=True).annotator == "Ann"
+
+
+def test_a_name_that_nobody_gave_the_password_of_is_not_the_account(ledger):
+    ledger.accounts.add("Ann", PASSWORD, Role.REVIEWER)
+    claimed = ledger.sessions.start("Ann", Role.ADJUDICATOR, 60)
+    assert ledger.sessions.find(claimed).annotator == "Ann"
+    assert ledger.sessions.find(claimed, needs_account=True) is None
+
+
+def test_a_session_of_an_account_has_the_role_that_the_account_has(ledger):
+    ledger.accounts.add("Ann", PASSWORD, Role.REVIEWER)
+    secret = ledger.sessions.start("ann", Role.ADJUDICATOR, 60, is_verified=True)
+    for needs_account in (True, False):
+        assert ledger.sessions.find(secret, needs_account=needs_account).role is Role.REVIEWER

@@ -76,3 +76,17 @@ def test_nobody_waits_for_ever_for_one_who_was_interrupted(disk):
     assert isinstance(first.exception(), KeyboardInterrupt)
     kinds = [type(future.exception()) for future in others]
     assert sorted(kind.__name__ for kind in kinds) == ["KeyboardInterrupt", "LedgerError"]
+
+
+def test_who_waits_too_long_gives_up_and_is_not_written(disk):
+    gathered = Gathered(disk.write, wait_s=0.05)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(gathered.append, values("a"))
+        assert disk.is_writing.wait(5)
+        with pytest.raises(LedgerError, match="do not come to an end") as refused:
+            gathered.append(values("b"))
+        assert refused.value.state == "nothing was written"
+        disk.may_go.set()
+        assert first.result() == {"a"}
+    assert disk.written == [["a"]]
+    assert gathered.append(values("b")) == {"b"}

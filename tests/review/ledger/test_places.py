@@ -124,6 +124,22 @@ def test_another_process_that_keeps_hold_is_waited_for_and_then_named(tmp_path, 
         holder.close()
 
 
+def test_whoever_waits_behind_one_who_waits_gives_up_too_and_readers_go_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(database_module, "WAIT_S", 0.3)
+    path = tmp_path / "verdicts.db"
+    with open_ledger(path, "run") as ledger, ThreadPoolExecutor(12) as pool:
+        holder = sqlite3.connect(path, isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        started = time.monotonic()
+        done = [pool.submit(ledger.append, [row(f"v{number}")]) for number in range(4)]
+        done += [pool.submit(ledger.release, ["a"], "ann") for _ in range(8)]
+        assert ledger.rows() == []
+        assert time.monotonic() - started < 0.3
+        assert all(isinstance(each.exception(), LedgerError) for each in done)
+        assert time.monotonic() - started < 3  # and not one after the other
+        holder.close()
+
+
 @pytest.mark.slow
 def test_a_missing_library_is_named_with_its_extra(tmp_path):
     code = """if True:

@@ -137,4 +137,4 @@ def test_the_file_keeps_what_was_accepted_through_a_loss_of_power(tmp_path):
             for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
         ]
     database.close()
-    assert settings == ["wal", 2, 1, 30_000]
+    assert settings == ["wal", 2, 1, 5_000]

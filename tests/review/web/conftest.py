@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 
 import pytest
 from argon2 import PasswordHasher
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from clipsieve.review.ledger import Accounts, Ledger, open_ledger
@@ -49,12 +51,17 @@ def small_desk(desk_of_all) -> Iterator[SmallDesk]:
 
 @pytest.fixture
 def visit(small_desk) -> Callable[..., Visitor]:
-    """Give a function that opens a browser without a face, each with a server of its own: `visit(has_accounts=True)`."""
+    """Give a function that opens a browser without a face: `visit(has_accounts=True)`; with limits, at a server of its own."""
     return lambda desk=small_desk, **changes: _open(desk, **changes)
 
 
+@lru_cache(maxsize=16)
+def _server(desk: SmallDesk, **changes) -> FastAPI:
+    return create_app(desk, replace(ACCESS, **changes))
+
+
 def _open(desk: SmallDesk, **changes) -> Visitor:
-    app = create_app(desk, replace(ACCESS, **changes))
+    app = create_app(desk, replace(ACCESS, **changes)) if "limits" in changes else _server(desk, **changes)
     return Visitor(TestClient(app, base_url=ORIGIN, client=("127.0.0.1", 50_000), follow_redirects=False))
 
 

@@ -100,6 +100,13 @@ class Accounts:
             self._renew(found.password_hash, self._hash(password))
         return Role(found.role)
 
+    def find(self, name: str) -> Account | None:
+        """Return the account that answers to a name, in whatever spelling."""
+        query = sa.select(accounts.c.name, accounts.c.role, accounts.c.created)
+        with self._database.reading() as connection:
+            found = connection.execute(query.where(accounts.c.name_key == name_key(name))).one_or_none()
+        return None if found is None else Account(found.name, Role(found.role), found.created)
+
     def all(self) -> list[Account]:
         """Return every account, by name."""
         query = sa.select(accounts.c.name, accounts.c.role, accounts.c.created).order_by(accounts.c.name_key)

@@ -19,9 +19,10 @@ from clipsieve.errors import LedgerError
 from clipsieve.review.ledger.faults import in_words
 from clipsieve.review.ledger.places import Place
 
-__all__ = ["Database", "connect"]
+__all__ = ["WAIT_S", "Database", "connect"]
 
-WAIT_S = 30
+WAIT_S = 5  # for whoever writes at this moment; a person waits, and what they decided is sent again
+_OPENING_WAIT_S = 30
 _N_CONNECTIONS = 16
 
 
@@ -63,6 +64,11 @@ class Database:
             Nobody else, of any process, writes under the same name meanwhile.
         is_durable : bool, default=True
             Whether it must survive a loss of power; where not, PostgreSQL need not wait for its disk.
+
+        Raises
+        ------
+        LedgerError
+            If others hold the lock for seconds; then nothing was written.
         """
         with in_words(self.place), self._turn(lock), self._engine.connect() as connection:
             connection.execution_options(is_writing=True)  # which changes the connection itself
@@ -73,9 +79,20 @@ class Database:
                         connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
                 yield connection
 
-    def _turn(self, lock: str) -> threading.Lock:
+    @contextmanager
+    def _turn(self, lock: str) -> Iterator[None]:
         with self._deal:
-            return self._turns["" if self.is_sqlite else lock]
+            turn = self._turns["" if self.is_sqlite else lock]
+        if not turn.acquire(timeout=WAIT_S):
+            raise LedgerError(
+                f"others have been writing for {WAIT_S} s to `{self.place.shown}`",
+                state="nothing was written",
+                hint="try again",
+            )
+        try:
+            yield
+        finally:
+            turn.release()
 
     def close(self) -> None:
         """Close every connection."""
@@ -92,7 +109,7 @@ def connect(place: Place) -> Database:
     """
     if place.path is not None:
         _make_file(place.path)
-    options: dict[str, Any] = {"pool_size": _N_CONNECTIONS, "max_overflow": 0, "pool_timeout": WAIT_S}
+    options: dict[str, Any] = {"pool_size": _N_CONNECTIONS, "max_overflow": 0, "pool_timeout": _OPENING_WAIT_S}
     if place.path is not None:
         options["connect_args"] = {"timeout": WAIT_S, "check_same_thread": False}
     else:
@@ -144,7 +161,7 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 def _turn_to_wal(connection: sqlite3.Connection) -> None:
     """Let readers and the writer not wait for each other; where two processes do this at once, SQLite refuses one unasked."""
-    deadline = time.monotonic() + WAIT_S
+    deadline = time.monotonic() + _OPENING_WAIT_S
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import copy
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 from clipsieve.errors import LedgerError
+from clipsieve.review.ledger.database import WAIT_S
 
 __all__ = ["Gathered"]
+
+_UNCHANGED = "nothing was written"
 
 
 class _Entry:
@@ -29,10 +33,12 @@ class Gathered:
     ----------
     write : callable
         Takes the values of rows, in order; writes all or none, durably; returns the `verdict_id` of those that were new.
+    wait_s : float, default=5.0
+        So long somebody waits for those who write before them.
     """
 
-    def __init__(self, write: Callable[[list[dict[str, Any]]], set[str]]) -> None:
-        self._write = write
+    def __init__(self, write: Callable[[list[dict[str, Any]]], set[str]], wait_s: float = WAIT_S) -> None:
+        self._write, self._wait_s = write, wait_s
         self._waiting: list[_Entry] = []
         self._is_writing = False
         self._news = threading.Condition()
@@ -45,11 +51,16 @@ class Gathered:
         LedgerError
             If they could not be written; then nothing of what waited with them was.
         """
-        mine = _Entry(values)
+        mine, until = _Entry(values), time.monotonic() + self._wait_s
         with self._news:
             self._waiting.append(mine)
             while self._is_writing and not mine.is_done:
-                self._news.wait()
+                # What is being written already has an end of its own, and who wrote it must hear of that.
+                is_waiting = mine in self._waiting
+                if is_waiting and time.monotonic() >= until:
+                    self._waiting.remove(mine)
+                    raise LedgerError("others write, and do not come to an end", state=_UNCHANGED, hint="send it again")
+                self._news.wait(max(until - time.monotonic(), 0.0) if is_waiting else None)
             entries: list[_Entry] = []
             if not mine.is_done:  # else somebody wrote it with their own
                 entries, self._waiting, self._is_writing = self._waiting, [], True

@@ -31,6 +31,8 @@ class Ledger:
     ----------
     place : str
         Where it lies, for people: never with a password.
+    run_key : str
+        Which run the verdicts are about.
     accounts : Accounts
         Who may log in; the same for all runs of the database.
     sessions : Sessions
@@ -41,6 +43,7 @@ class Ledger:
 
     def __init__(self, database: Database, run_key: str) -> None:
         self.place = database.place.shown
+        self.run_key = run_key
         self.accounts = Accounts(database)
         self.sessions = Sessions(database, run_key)
         self.samples = Samples(database, run_key)

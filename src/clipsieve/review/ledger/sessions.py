@@ -37,26 +37,28 @@ class Sessions:
         self._database = database
         self._run_key = run_key
 
-    def start(self, annotator: str, role: Role, ttl_s: float) -> str:
+    def start(self, annotator: str, role: Role, ttl_s: float, *, is_verified: bool = False) -> str:
         """Open a session, and return the secret for the cookie, which is stored nowhere.
-
-        A name of an account, in whatever spelling, becomes the account's own spelling, and the session ends with the account.
 
         Parameters
         ----------
         annotator : str
-            Who; 1 to 80 characters. Whether they are who they say is the caller's to make sure of.
+            Who; 1 to 80 characters.
         role : Role
             What they may do.
         ttl_s : float
             How long it lasts.
+        is_verified : bool, default=False
+            Whether they gave the password of the account of that name. Then the name becomes the account's own spelling, and
+            the session is the account's: it has the role that the account has at each moment, and ends with it.
         """
         secret = secrets.token_urlsafe(_N_BYTES)
         now = datetime.now(UTC)
         with self._database.writing(_LOCK) as connection:
             connection.execute(sa.delete(sessions).where(sessions.c.expires <= now))
             key = name_key(annotator)
-            account = connection.scalar(sa.select(accounts.c.name).where(accounts.c.name_key == key))
+            of_name = sa.select(accounts.c.name).where(accounts.c.name_key == key)
+            account = connection.scalar(of_name) if is_verified else None
             connection.execute(
                 sa.insert(sessions).values(
                     secret_hash=_hash(secret),
@@ -77,23 +79,26 @@ class Sessions:
         secret : str
             Whatever the cookie holds.
         needs_account : bool, default=False
-            Whether sessions of people without an account, begun when none was demanded, are passed over.
+            Whether sessions that nobody gave a password for, begun when none was demanded, are passed over.
         """
         if len(secret) != _N_CHARS or not secret.isascii():
             return None
-        query = sa.select(sessions).where(
+        known = sa.select(sessions, accounts.c.role.label("account_role")).select_from(
+            sessions.outerjoin(accounts, sessions.c.account == accounts.c.name_key)
+        )
+        query = known.where(
             sessions.c.secret_hash == _hash(secret),
             sessions.c.run_key == self._run_key,
             sessions.c.expires > datetime.now(UTC),
         )
         if needs_account:
-            query = query.where(sessions.c.account.is_not(None))
+            query = query.where(accounts.c.name_key.is_not(None))
         with self._database.reading() as connection:
             found = connection.execute(query).one_or_none()
         if found is None:
             return None
         csrf = hmac.digest(secret.encode(), b"clipsieve: what a write carries beside the cookie", "sha256").hex()
-        return OpenedSession(restored(found.annotator), Role(found.role), csrf, found.expires)
+        return OpenedSession(restored(found.annotator), Role(found.account_role or found.role), csrf, found.expires)
 
     def end(self, secret: str) -> None:
         """End a session; one that is not there has ended already."""

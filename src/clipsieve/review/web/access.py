@@ -9,7 +9,7 @@ from ipaddress import ip_address
 
 from clipsieve.review.records import Role
 
-__all__ = ["Access", "Limit", "Limits", "host_and_port"]
+__all__ = ["Access", "Limit", "Limits", "host_and_port", "plain_host"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,9 @@ class Limits:
         For each person who has logged in.
     strangers : Limit
         For each address, of whoever has not.
-    failed_by_name, failed_by_address : Limit
-        Of attempts to log in that failed.
+    failed_by_name, failed_by_address, failed_anywhere : Limit
+        Of attempts to log in that failed: with one name from one address; from one address; with one name from all of them,
+        far more, since others must not be able to keep somebody out.
     """
 
     calls: Limit = Limit(burst=200, per_s=40)
@@ -49,6 +50,7 @@ class Limits:
     strangers: Limit = Limit(burst=600, per_s=100)
     failed_by_name: Limit = Limit(burst=10, per_s=0.05)
     failed_by_address: Limit = Limit(burst=60, per_s=0.5)
+    failed_anywhere: Limit = Limit(burst=500, per_s=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,9 @@ class Access:
         The server's own addresses as a browser names them, `http://127.0.0.1:8765`; the first is the one it tells people.
     hosts : tuple of str
         What a Host header may say, with the port where it is not the scheme's.
+    answers_to_addresses : bool
+        Whether a Host may also be the address that the request came in at. Not where browsers shall come through another
+        server, which speaks https for this one: then it may only be an address within this machine.
     token : str or None
         What the address that was printed carries; None where accounts alone let people in.
     has_accounts : bool
@@ -85,6 +90,7 @@ class Access:
 
     origins: tuple[str, ...]
     hosts: tuple[str, ...]
+    answers_to_addresses: bool = True
     token: str | None = None
     has_accounts: bool = False
     annotator: str | None = None
@@ -118,18 +124,29 @@ class Access:
         Parameters
         ----------
         host : str
-            The header.
+            The header; without a port it means the scheme's.
         server : (str, int) or None
             The address and port at which the request came in. An address is no name: nobody can make it lead elsewhere.
         """
-        if host.lower() in self.hosts:
+        if plain_host(host) in self.hosts:
             return True
-        return server is not None and _is_address(server[0]) and host.lower() == host_and_port(*server)
+        return (
+            server is not None
+            and self._answers_to(server[0])
+            and plain_host(host) == plain_host(host_and_port(*server))
+        )
 
     def is_own_origin(self, origin: str, host: str) -> bool:
         """Return whether an Origin header is that of a page of this server, reached at a Host that was checked."""
         scheme = "https" if self.is_secure else "http"
-        return origin in self.origins or origin == f"{scheme}://{host.lower()}"
+        return origin in self.origins or origin == f"{scheme}://{plain_host(host)}"
+
+    def _answers_to(self, host: str) -> bool:
+        try:
+            address = ip_address(host)
+        except ValueError:
+            return False
+        return self.answers_to_addresses or address.is_loopback
 
 
 def host_and_port(host: str, port: int) -> str:
@@ -137,9 +154,11 @@ def host_and_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
+def plain_host(host: str) -> str:
+    """Return a host as browsers write it, without the port of http or https.
+
+    >>> plain_host("Review.example.org:443"), plain_host("[::1]:80"), plain_host("[::1]:8765")
+    ('review.example.org', '[::1]', '[::1]:8765')
+    """
+    name, _, port = host.lower().rpartition(":")
+    return name if port in ("80", "443") else host.lower()

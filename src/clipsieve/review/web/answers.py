@@ -17,6 +17,7 @@ from clipsieve.errors import (
     LedgerError,
     MissingExtraError,
     ModelError,
+    NotAllowedError,
     RunConflictError,
     UsageError,
 )
@@ -31,9 +32,11 @@ WORDS = {
     405: "That cannot be done here",
     413: "The request is too large",
     500: "Something went wrong in the server",
+    503: "Too much is asked of the server at this moment",
 }
 _STATUS = (
     (UsageError, 400),
+    (NotAllowedError, 403),
     (LedgerError, 503),
     (ModelError, 503),
     (MissingExtraError, 503),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Request
@@ -12,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from clipsieve.review.records import OpenedSession
 from clipsieve.review.web import models
 from clipsieve.review.web.access import Access
+from clipsieve.review.web.lanes import Lanes
 
 if TYPE_CHECKING:
     from clipsieve.review.desk import Desk
@@ -20,6 +23,7 @@ else:  # annotations are checked at run time by the tests, which have desks of t
 
 __all__ = ["api_routes"]
 
+_PAGE = re.compile(r"[0-9A-Za-z-]{1,40}")
 _WORDS = {
     400: "The question makes no sense, or what it asks for is not there",
     401: "Nobody is logged in",
@@ -46,14 +50,15 @@ _PICTURE: dict[int | str, dict[str, Any]] = _faults(400, 401, 404, 429, 503) | {
 }
 
 
-def api_routes(desk: Desk, access: Access) -> APIRouter:
+def api_routes(desk: Desk, access: Access, lanes: Lanes) -> APIRouter:
     """Return the routes below /api, and that of the pictures."""
     cookie = APIKeyCookie(name=access.session_cookie, scheme_name="session", auto_error=False)
     key = APIKeyHeader(name="X-CSRF-Token", scheme_name="csrf", auto_error=False)
     routes = APIRouter(dependencies=[Depends(cookie)])
     writes = APIRouter(dependencies=[Depends(key)], responses=_WRITE)
     _add_reading(routes, desk)
-    _add_working(writes, desk)
+    _add_pictures(routes, desk, lanes)
+    _add_working(writes, desk, lanes)
     _add_finding(writes, desk)
     routes.include_router(writes)
     return routes
@@ -63,7 +68,8 @@ def _who(request: Request) -> OpenedSession:
     session = request.state.session
     if not isinstance(session, OpenedSession):  # the door has seen to that; nothing is shown if ever it has not
         raise HTTPException(401)
-    return session
+    page = request.headers.get("x-page", "")
+    return replace(session, page=page if _PAGE.fullmatch(page) else "")
 
 
 def _add_reading(routes: APIRouter, desk: Desk) -> None:
@@ -83,8 +89,10 @@ def _add_reading(routes: APIRouter, desk: Desk) -> None:
         _who(request)
         return JSONResponse(request.app.openapi())
 
+
+def _add_pictures(routes: APIRouter, desk: Desk, lanes: Lanes) -> None:
     @routes.get("/images/{row}/{sha16}/{size}.webp", responses=_PICTURE, response_class=Response)
-    def picture(
+    async def picture(
         request: Request,
         row: Annotated[str, Path(pattern="^(0|[1-9][0-9]{0,9})$")],
         sha16: Annotated[str, Path(pattern="^[0-9a-f]{16}$")],
@@ -92,7 +100,7 @@ def _add_reading(routes: APIRouter, desk: Desk) -> None:
     ) -> Response:
         """One picture, drawn anew from the original; never the file itself."""
         _who(request)
-        content = desk.picture(int(row), sha16, size)
+        content = await lanes.pictures.run(desk.picture, int(row), sha16, size)
         if content is None:
             raise HTTPException(404)
         return Response(
@@ -100,23 +108,30 @@ def _add_reading(routes: APIRouter, desk: Desk) -> None:
         )
 
 
-def _add_working(routes: APIRouter, desk: Desk) -> None:
+def _add_working(routes: APIRouter, desk: Desk, lanes: Lanes) -> None:
     @routes.post("/api/take")
-    def take(request: Request, body: models.TakeBody) -> models.Taken:
+    async def take(request: Request, body: models.TakeBody) -> models.Taken:
         """Hand out the next images of a queue."""
-        return models.Taken.model_validate(desk.take(_who(request), body.queue.spec(), body.n, body.skip))
+        taken = await lanes.leases.run(desk.take, _who(request), body.queue.spec(), body.n, body.skip)
+        return models.Taken.model_validate(taken)
 
     @routes.post("/api/verdicts")
-    def verdicts(request: Request, body: models.VerdictsBody) -> models.VerdictsAnswer:
+    async def verdicts(request: Request, body: models.VerdictsBody) -> models.VerdictsAnswer:
         """Write decisions down; the same again changes nothing."""
-        answer = desk.decide(_who(request), [verdict.sent() for verdict in body.verdicts])
+        sent = [verdict.sent() for verdict in body.verdicts]
+        answer = await lanes.decisions.run(desk.decide, _who(request), sent)
         return models.VerdictsAnswer.model_validate(answer)
 
     @routes.post("/api/release")
-    def release(request: Request, body: models.ReleaseBody) -> models.Nothing:
+    async def release(request: Request, body: models.ReleaseBody) -> models.Nothing:
         """Give images back."""
-        desk.release(_who(request), body.rows)
+        await lanes.leases.run(desk.release, _who(request), body.rows)
         return models.Nothing()
+
+    @routes.post("/api/renew")
+    async def renew(request: Request, body: models.RenewBody) -> models.Renewed:
+        """Keep images that somebody still has before them."""
+        return models.Renewed.model_validate(await lanes.leases.run(desk.renew, _who(request), body.rows))
 
     @routes.post("/api/learn")
     def learn(request: Request, body: models.Nothing) -> models.LearnAnswer:  # noqa: ARG001
@@ -128,14 +143,15 @@ def _add_finding(routes: APIRouter, desk: Desk) -> None:
     @routes.post("/api/search")
     def search(request: Request, body: models.SearchBody) -> models.Items:
         """Find images by words."""
-        return models.Items.model_validate(desk.search(_who(request), body.text, body.n))
+        return models.Items.model_validate(desk.search(_who(request), body.text, body.n, is_blind=body.is_blind))
 
     @routes.post("/api/similar")
     def similar(request: Request, body: models.SimilarBody) -> models.Items:
         """Find images that are like one."""
-        return models.Items.model_validate(desk.similar(_who(request), body.row, body.n))
+        return models.Items.model_validate(desk.similar(_who(request), body.row, body.n, is_blind=body.is_blind))
 
     @routes.post("/api/group")
     def group(request: Request, body: models.GroupBody) -> models.Group:
         """Find an image's near-duplicates."""
-        return models.Group.model_validate(desk.group(_who(request), body.row, body.min_similarity))
+        found = desk.group(_who(request), body.row, body.min_similarity, is_blind=body.is_blind)
+        return models.Group.model_validate(found)

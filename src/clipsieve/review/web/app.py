@@ -16,9 +16,10 @@ from clipsieve.errors import ClipsieveError
 from clipsieve.review.web.access import Access
 from clipsieve.review.web.answers import Faults
 from clipsieve.review.web.api import api_routes
-from clipsieve.review.web.assets import static_route
+from clipsieve.review.web.assets import static_routes
 from clipsieve.review.web.door import Door
 from clipsieve.review.web.gate import Gate
+from clipsieve.review.web.lanes import Lanes
 from clipsieve.review.web.login import Entrance
 from clipsieve.review.web.pages import Pages
 from clipsieve.review.web.security import Guard
@@ -30,7 +31,7 @@ else:  # annotations are checked at run time by the tests, which have desks of t
 
 __all__ = ["N_THREADS", "create_app"]
 
-N_THREADS = 32  # requests that the desk works on at a time; more of them wait, and hold no memory but their own
+N_THREADS = 32  # requests that ask and change nothing; those that may block for long have lanes of their own
 # The framework would else send spans wherever variables of the environment say.
 _NO_TELEMETRY: Any = {
     "tracing": False,
@@ -53,7 +54,7 @@ def create_app(desk: Desk, access: Access) -> FastAPI:
         Who may ask.
     """
     pages = Pages(desk)
-    faults, gate = Faults(pages), Gate(access, desk.ledger)
+    faults, gate, lanes = Faults(pages), Gate(access, desk.ledger), Lanes()
     app = FastAPI(
         title="clipsieve review",
         description="What the page of reviewers asks its server. Every call needs the cookie of a login.",
@@ -65,8 +66,8 @@ def create_app(desk: Desk, access: Access) -> FastAPI:
         telemetry=_NO_TELEMETRY,
         lifespan=_lifespan,
     )
-    app.include_router(api_routes(desk, access))
-    app.router.routes.extend([*Entrance(gate, pages).routes(), static_route()])
+    app.include_router(api_routes(desk, access, lanes))
+    app.router.routes.extend([*Entrance(gate, pages, lanes.logins).routes(), *static_routes()])
     app.add_exception_handler(HTTPException, faults.on_http)
     app.add_exception_handler(RequestValidationError, faults.on_invalid)
     app.add_exception_handler(ClipsieveError, faults.on_clipsieve)

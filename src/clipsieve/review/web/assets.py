@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-__all__ = ["Asset", "address", "load_assets", "static_route"]
+__all__ = ["Asset", "address", "load_assets", "static_routes"]
 
 _TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -74,6 +74,14 @@ async def _send(request: Request) -> Response:
     return Response(asset.content, media_type=asset.media_type, headers=headers)
 
 
-def static_route() -> Route:
-    """Return the route of these files; nothing of the address reaches the disk."""
-    return Route("/static/{file}", _send, methods=["GET"], include_in_schema=False)
+async def _send_icon(_: Request) -> Response:
+    icon = load_assets()["icon.svg"]
+    return Response(icon.content, media_type=icon.media_type, headers={"Cache-Control": "public, max-age=86400"})
+
+
+def static_routes() -> list[Route]:
+    """Return the routes of these files, and of the icon that browsers ask for unasked; no address reaches the disk."""
+    return [
+        Route("/static/{file}", _send, methods=["GET"], include_in_schema=False),
+        Route("/favicon.ico", _send_icon, methods=["GET"], include_in_schema=False),
+    ]

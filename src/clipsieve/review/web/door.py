@@ -11,6 +11,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from clipsieve.errors import LedgerError
 from clipsieve.review.records import OpenedSession
 from clipsieve.review.web.access import Access
 from clipsieve.review.web.gate import Gate
@@ -51,7 +52,12 @@ class Door:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        session = await self._session(scope)
+        try:
+            session = await self._session(scope)
+        except LedgerError:
+            words = "Who is logged in cannot be looked up: the ledger cannot be read"
+            await self._answer(scope, 503, words, None, {"Retry-After": "2"})(scope, receive, send)
+            return
         scope.setdefault("state", {})["session"] = session
         refusal = self._refusal(scope, session)
         if refusal is None:

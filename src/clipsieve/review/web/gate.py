@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import threading
 import time
 import unicodedata
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from clipsieve.errors import LedgerError
 from clipsieve.review.records import OpenedSession, Role
 from clipsieve.review.web.access import Access
 from clipsieve.review.web.limits import Buckets
@@ -59,14 +62,24 @@ class Gate:
         self.access, self._ledger = access, ledger
         self._by_name = Buckets(access.limits.failed_by_name, clock)
         self._by_address = Buckets(access.limits.failed_by_address, clock)
+        self._anywhere = Buckets(access.limits.failed_anywhere, clock)
         self._hashing = threading.BoundedSemaphore(N_HASHING)
 
     def find(self, secret: str | None) -> OpenedSession | None:
-        """Return the session of a cookie; None if there is none, it has expired, or its account has gone."""
+        """Return the session of a cookie; None if there is none, it has expired, or its account has gone.
+
+        Where a name was given at the start, a session of another name is ended: decisions would be kept under the wrong one.
+        """
         if not secret or len(secret) > MAX_SECRET_CHARS or not secret.isascii():
             return None
         session: OpenedSession | None = self._ledger.sessions.find(secret, needs_account=self.access.has_accounts)
-        return session
+        if session is None or self.access.annotator is None:
+            return session
+        if session.annotator == self.access.annotator:
+            return replace(session, role=self.access.role)
+        with contextlib.suppress(LedgerError):  # it opens nothing here, whether or not it can be forgotten
+            self.end(secret)
+        return None
 
     def end(self, secret: str | None) -> None:
         """End a session, if it is one."""
@@ -99,7 +112,8 @@ class Gate:
         if not is_name(name):
             raise Refused(422, f"A name has 1 to {MAX_NAME_CHARS} characters that can be seen")
         role = self._role_by_password(name, password, address) if self.access.has_accounts else self.access.role
-        return str(self._ledger.sessions.start(name, role, self.access.session_ttl_s))
+        is_verified = self.access.has_accounts
+        return str(self._ledger.sessions.start(name, role, self.access.session_ttl_s, is_verified=is_verified))
 
     def let_in_as_preset(self) -> str | None:
         """Return the secret of a session of whoever has the token, if their name was given at the start."""
@@ -110,7 +124,8 @@ class Gate:
 
     def _role_by_password(self, name: str, password: str, address: str) -> Role:
         key = unicodedata.normalize("NFKC", name).casefold()  # however it is spelled
-        for buckets, whose in ((self._by_address, address), (self._by_name, key)):
+        counted = ((self._by_address, address), (self._by_name, f"{address} {key}"), (self._anywhere, key))
+        for buckets, whose in counted:
             wait = buckets.take(whose)
             if wait:
                 raise Refused(429, "Too many attempts to log in", wait)
@@ -119,8 +134,8 @@ class Gate:
             role = self._verified(name, password)
         if role is None:
             raise Refused(403, "The name or the password is wrong")
-        self._by_address.give_back(address)
-        self._by_name.give_back(key)
+        for buckets, whose in counted:
+            buckets.give_back(whose)
         return role
 
     def _verified(self, name: str, password: str) -> Role | None:

@@ -14,6 +14,7 @@ from starlette.routing import Route
 from clipsieve.review.records import OpenedSession
 from clipsieve.review.web.door import client_address, cookie_of
 from clipsieve.review.web.gate import Gate, Refused
+from clipsieve.review.web.lanes import Lane
 from clipsieve.review.web.pages import Pages
 
 __all__ = ["Entrance"]
@@ -37,10 +38,12 @@ class Entrance:
         Who is in.
     pages : Pages
         How they look.
+    lane : Lane
+        Where passwords are compared and sessions begun and ended.
     """
 
-    def __init__(self, gate: Gate, pages: Pages) -> None:
-        self._gate, self._access, self._pages = gate, gate.access, pages
+    def __init__(self, gate: Gate, pages: Pages, lane: Lane) -> None:
+        self._gate, self._access, self._pages, self._lane = gate, gate.access, pages, lane
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -81,7 +84,7 @@ class Entrance:
             return self._refuse(refused)
         if _session(request) is not None:
             return _step("/")
-        secret = await run_in_threadpool(self._gate.let_in_as_preset)
+        secret = await self._lane.run(self._gate.let_in_as_preset)
         if secret is not None:
             response = _step("/")
             self._set(response, self._access.session_cookie, secret, self._access.session_ttl_s)
@@ -97,12 +100,12 @@ class Entrance:
         name, password = form.get("name", "").strip(), form.get("password", "")
         address = client_address(request.scope)
         try:
-            secret = await run_in_threadpool(self._gate.let_in, name, password, address)
+            secret = await self._lane.run(self._gate.let_in, name, password, address)
         except Refused as refused:
             return self._form(
                 request, status=refused.status, error=refused.what, name=name[:80], headers=_wait(refused.wait_s)
             )
-        await run_in_threadpool(self._gate.end, cookie_of(request.scope, self._access.session_cookie))
+        await self._lane.run(self._gate.end, cookie_of(request.scope, self._access.session_cookie))
         response = RedirectResponse("/", 303)
         response.delete_cookie(
             self._access.ticket_cookie, secure=self._access.is_secure, httponly=True, samesite="strict"
@@ -118,7 +121,9 @@ class Entrance:
         told = request.headers.get("x-csrf-token") or (await _form_of(request)).get("csrf", "")
         if not hmac.compare_digest(told.encode("utf-8", "replace"), session.csrf.encode()):
             raise HTTPException(403)
-        await run_in_threadpool(self._gate.end, cookie_of(request.scope, self._access.session_cookie))
+        await self._lane.run(self._gate.end, cookie_of(request.scope, self._access.session_cookie))
+        # The pictures that the browser keeps; not its storage, where decisions may lie that were not sent yet.
+        response.headers["Clear-Site-Data"] = '"cache"'
         name = self._access.session_cookie
         response.delete_cookie(name, secure=self._access.is_secure, httponly=True, samesite="strict")
         return response

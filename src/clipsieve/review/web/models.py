@@ -19,6 +19,8 @@ __all__ = [
     "Problem",
     "QueueBody",
     "ReleaseBody",
+    "RenewBody",
+    "Renewed",
     "SearchBody",
     "SimilarBody",
     "State",
@@ -95,6 +97,7 @@ class VerdictBody(_Body):
     verdict_id: Uuid
     row: Row
     image_id: Annotated[str, _text(1, 4096)]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     choice: Choice
     made: Time
     voice: Voice = Voice.REVIEW
@@ -124,6 +127,7 @@ class SearchBody(_Body):
 
     text: Annotated[str, _text(1, 500)]
     n: Annotated[int, Field(ge=1, le=200), _WHOLE] = 48
+    is_blind: bool = False
 
 
 class SimilarBody(_Body):
@@ -131,6 +135,7 @@ class SimilarBody(_Body):
 
     row: Row
     n: Annotated[int, Field(ge=1, le=200), _WHOLE] = 48
+    is_blind: bool = False
 
 
 class GroupBody(_Body):
@@ -138,12 +143,25 @@ class GroupBody(_Body):
 
     row: Row
     min_similarity: Annotated[float, Field(ge=0.5, le=1, allow_inf_nan=False, strict=True)] = 0.95
+    is_blind: bool = False
 
 
 class ReleaseBody(_Body):
     """What somebody will not look at after all."""
 
     rows: Annotated[list[Row], Field(max_length=5000)]
+
+
+class RenewBody(_Body):
+    """What somebody still has before them."""
+
+    rows: Annotated[list[Row], Field(max_length=200)]
+
+
+class Renewed(BaseModel):
+    """Which of these somebody else holds by now."""
+
+    lost: list[int]
 
 
 class Nothing(_Body):
@@ -193,6 +211,7 @@ class VerdictsAnswer(BaseModel):
     accepted: list[str]
     refused: list[Refusal]
     progress: dict[str, Any]
+    now: datetime
 
 
 class Queue(BaseModel):
@@ -218,7 +237,9 @@ class State(BaseModel):
     queues: list[Queue]
     progress: dict[str, Any]
     index: dict[str, Any]
+    min_similarity: float
     can_adjudicate: bool
+    now: datetime
 
 
 class Summary(BaseModel):

@@ -8,15 +8,15 @@ import os
 import secrets
 import signal
 import socket
+import unicodedata
 from collections.abc import Callable, Iterator
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from clipsieve.errors import MissingExtraError, UsageError
 from clipsieve.review.records import Role
-from clipsieve.review.web.access import Access, host_and_port
+from clipsieve.review.web.access import Access, host_and_port, plain_host
+from clipsieve.review.web.addresses import is_loopback, is_open, own_origins, public_origin
 
 if TYPE_CHECKING:
     from clipsieve.review.desk import Desk
@@ -26,7 +26,7 @@ else:  # annotations are checked at run time by the tests, which have desks of t
 __all__ = ["DEFAULT_PORT", "access_for", "serve"]
 
 DEFAULT_PORT = 8765
-MAX_CONNECTIONS, MAX_HEADER_BYTES, BACKLOG = 800, 32_768, 512
+MAX_HEADER_BYTES, BACKLOG = 32_768, 512
 IDLE_S, END_S = 30, 10
 
 
@@ -70,7 +70,7 @@ def serve(
     MissingExtraError
         If the web framework is not installed.
     """
-    app_module, uvicorn = _framework()
+    app_module, connections, uvicorn = _framework()
     _check_tls(tls_cert, tls_key)
     is_tls = tls_cert is not None
     with _listening(host, port) as listener:
@@ -82,11 +82,16 @@ def serve(
             public_url=public_url,
             is_tls=is_tls,
         )
-        if _is_open(host, public_url) and not access.is_secure:
+        if is_open(host, public_url) and not access.is_secure:
             on_warning("others on the network can read along, passwords too: give --tls-cert and --tls-key")
+        if not access.answers_to_addresses and not is_loopback(host):
+            on_warning(
+                f"`{host}` can be reached without https, past `{access.origins[0]}`: other names are refused there; better "
+                "leave --host out"
+            )
         config = uvicorn.Config(
             app_module.create_app(desk, access),
-            http="h11",
+            http=connections.Bounded if public_url is None else connections.BehindAnother,
             ws="none",
             lifespan="on",
             log_config=None,
@@ -94,7 +99,7 @@ def serve(
             server_header=False,
             proxy_headers=public_url is not None,
             forwarded_allow_ips=["127.0.0.1", "::1"],
-            limit_concurrency=MAX_CONNECTIONS,
+            limit_concurrency=connections.MAX_CONNECTIONS + 100,  # a last resort: connections are bounded before
             h11_max_incomplete_event_size=MAX_HEADER_BYTES,
             timeout_keep_alive=IDLE_S,
             timeout_graceful_shutdown=END_S,
@@ -102,9 +107,9 @@ def serve(
             ssl_keyfile=tls_key,
         )
         _load(config, tls_cert)
-        # The socket listens already: whoever opens the address at once waits until the server takes over.
-        on_start(f"{access.origins[0]}/login" + (f"?token={access.token}" if access.token else ""))
         with _ended_by_sigterm(), contextlib.suppress(KeyboardInterrupt, _Ended):
+            # The socket listens already: whoever opens the address at once waits until the server takes over.
+            on_start(f"{access.origins[0]}/login" + (f"?token={access.token}" if access.token else ""))
             uvicorn.Server(config).run(sockets=[listener])
 
 
@@ -131,78 +136,46 @@ def access_for(
 
     if annotator is not None and not is_name(annotator):
         raise UsageError("that is no name to review under", expected="1 to 80 characters that can be seen")
-    accounts = {account.name: account.role for account in desk.ledger.accounts.all()}
-    is_open = _is_open(host, public_url)
-    if is_open and not accounts:
+    public = public_origin(public_url) if public_url is not None else None
+    accounts = desk.ledger.accounts.all()
+    account = desk.ledger.accounts.find(annotator) if annotator is not None else None
+    if annotator is not None:
+        annotator = account.name if account else unicodedata.normalize("NFC", annotator)  # one person, one spelling
+    can_others = is_open(host, public)
+    if can_others and not accounts:
         raise UsageError(
             f"others could reach `{public_url or host}`, and there is no account in this ledger",
             state="nothing was served",
             hint="make one with `clipsieve accounts add`, or serve on 127.0.0.1",
         )
-    if is_open and annotator is not None:
+    if can_others and annotator is not None:
         raise UsageError("a name for everybody and accounts exclude each other", hint="leave --annotator out")
     has_accounts = bool(accounts) and annotator is None
-    origins = _origins(host, port, "https" if is_tls else "http", public_url)
+    is_guarded = not is_tls and public is not None and public.startswith("https:")
+    origins = own_origins(host, port, "https" if is_tls else "http", public, is_guarded=is_guarded)
     return Access(
         origins=origins,
-        hosts=tuple(origin.partition("://")[2] for origin in origins),
+        hosts=tuple(plain_host(origin.partition("://")[2]) for origin in origins),
+        answers_to_addresses=not is_guarded,
         token=None if has_accounts else token or secrets.token_urlsafe(32),
         has_accounts=has_accounts,
         annotator=annotator,
-        role=accounts.get(annotator or "", Role.ADJUDICATOR),
+        role=account.role if account else Role.ADJUDICATOR,
         is_secure=origins[0].startswith("https:"),
     )
 
 
-def _framework() -> tuple[Any, Any]:
+def _framework() -> tuple[Any, Any, Any]:
     try:
         import uvicorn
 
-        from clipsieve.review.web import app
+        from clipsieve.review.web import app, connections
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             f"the page is served with a library that is not installed: {error.name}",
             hint="pip install 'clipsieve[review]'",
         ) from error
-    return app, uvicorn
-
-
-def _is_open(host: str, public_url: str | None) -> bool:
-    """Return whether others than this machine's can reach the server."""
-    names = [host] if public_url is None else [host, urlsplit(public_url).hostname or ""]
-    return not all(_is_loopback(name) for name in names)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
-
-
-def _origins(host: str, port: int, scheme: str, public_url: str | None) -> tuple[str, ...]:
-    """Return the server's own addresses as browsers name them, without the port of the scheme; the first is for people."""
-    names = [host]
-    if _is_loopback(host):
-        names += ["127.0.0.1", "localhost", "::1"]
-    elif host in ("0.0.0.0", "::"):  # noqa: S104 - compared with
-        names = [socket.gethostname().lower(), socket.getfqdn().lower()]
-    suffix = "" if port == (443 if scheme == "https" else 80) else f":{port}"
-    own = [f"{scheme}://{host_and_port(name.lower(), 0).removesuffix(':0')}{suffix}" for name in names]
-    return tuple(dict.fromkeys([*([_public_origin(public_url)] if public_url else []), *own]))
-
-
-def _public_origin(url: str) -> str:
-    parts = urlsplit(url)
-    is_whole = parts.scheme in ("http", "https") and parts.hostname and parts.path in ("", "/") and not parts.username
-    if not is_whole or parts.query or parts.fragment:
-        raise UsageError(
-            "the public URL makes no sense",
-            expected="https://review.example.org, with a port if need be, and no path",
-            found=f"`{url[:200]}`",
-        )
-    default = f":{443 if parts.scheme == 'https' else 80}"
-    return f"{parts.scheme}://{parts.netloc.lower().removesuffix(default)}"
+    return app, connections, uvicorn
 
 
 def _check_tls(tls_cert: Path | None, tls_key: Path | None) -> None:

@@ -1,6 +1,8 @@
 // How the page speaks to its server: JSON there and back, and every fault in words.
 
 import { $ } from "./dom.js";
+import { hearTime } from "./stamp.js";
+import { page } from "./tab.js";
 
 /** What went wrong: `status` 0 means that the server was not reached. */
 export class ApiError extends Error {
@@ -21,6 +23,7 @@ const NOT_REACHED = "The server cannot be reached";
 
 export async function call(path, body = null, { keepalive = false, timeoutS = 30 } = {}) {
   const options = { headers: { Accept: "application/json" }, credentials: "same-origin", cache: "no-store", keepalive };
+  if (page.id) options.headers["X-Page"] = page.id;
   if (!keepalive) options.signal = AbortSignal.timeout(timeoutS * 1000);
   if (body !== null) {
     options.method = "POST";
@@ -28,6 +31,7 @@ export async function call(path, body = null, { keepalive = false, timeoutS = 30
     options.headers["X-CSRF-Token"] = csrf.value;
     options.body = JSON.stringify(body);
   }
+  const asked = Date.now();
   let answer;
   try {
     answer = await fetch(path, options);
@@ -41,6 +45,7 @@ export async function call(path, body = null, { keepalive = false, timeoutS = 30
   } catch {
     throw new ApiError(0, NOT_REACHED, "Its answer was cut off; it is tried again.");
   }
+  if (found?.now) hearTime(found.now, asked, Date.now());
   if (answer.ok && found !== null) return found;
   const wait = Number(answer.headers.get("retry-after")) || 0;
   throw new ApiError(answer.ok ? 502 : answer.status, found?.error ?? `The server answered ${answer.status}`, found?.hint ?? null, wait);

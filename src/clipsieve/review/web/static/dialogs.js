@@ -2,11 +2,13 @@
 
 import { $, $$, bdi, count, h, icon, percent, plural } from "./dom.js";
 import { ACTIONS, keyOf, shown } from "./keys.js";
+import { coverAll } from "./picture.js";
 import { said } from "./views.js";
 
 export function open(name) {
   const dialog = $(`#${name}-dialog`);
   if ($("dialog[open]")) return null;
+  coverAll();
   dialog.showModal();
   return dialog;
 }
@@ -63,27 +65,34 @@ export function indexWords({ is_ready: isReady, share, problem }) {
   return isReady ? "" : `The images are being prepared for finding: ${percent(share ?? 0)}. Everything else works already.`;
 }
 
-const LETTERS = "1234567890abdefghijklmnopqrstuvwxyz"; // without c, which closes
+const LETTERS = "1234567890abcdefghijklmnopqrstuvwxyz";
 
-/** Boxes to tick; each has its digit or letter. */
-export function concepts(state, chosen, onChange) {
+/** Boxes to tick; each has its digit or letter, and the keys that opened the dialog close it. */
+export function concepts(state, keys, chosen, onChange) {
+  const closing = keys.of("concepts");
+  const letters = [...LETTERS].filter((letter) => !closing.includes(letter));
   const lines = state.concepts.map((title, i) => {
     const box = h("input", { type: "checkbox", value: title, autofocus: i === 0 });
     box.checked = chosen.includes(title);
     box.addEventListener("change", () => onChange($$("input:checked", $("#concept-list")).map((each) => each.value)));
-    return h("label", { class: "line" }, h("span", {}, LETTERS[i] ? h("kbd", { "aria-hidden": "true" }, LETTERS[i]) : null, " ", bdi(title)), box);
+    return h("label", { class: "line" }, h("span", {}, letters[i] ? h("kbd", { "aria-hidden": "true" }, letters[i]) : null, " ", bdi(title)), box);
   });
   $("#concept-list").replaceChildren(...(lines.length ? lines : [h("p", {}, state.index.is_ready ? "This review has no concepts." : indexWords(state.index))]));
   const dialog = open("concepts");
   if (!dialog) return;
   dialog.onkeydown = (event) => {
     const key = keyOf(event);
-    if (key === "c") { event.preventDefault(); dialog.close(); }
-    if (event.key === "Enter") { event.preventDefault(); dialog.close(); }
-    const box = $$("input", $("#concept-list"))[LETTERS.indexOf(key ?? "?")];
+    if (closing.includes(key) || event.key === "Enter") {
+      event.preventDefault();
+      dialog.close();
+      return;
+    }
+    const box = $$("input", $("#concept-list"))[letters.indexOf(key)];
     if (box) { event.preventDefault(); box.click(); box.focus(); }
   };
 }
+
+const ALONE = new Set(["Shift", "Control", "Alt", "AltGraph", "Meta", "CapsLock", "Dead", "Process"]); // they come with another key
 
 /** All keys, each with a button that takes another one. */
 export function help(keys) {
@@ -111,7 +120,7 @@ export function help(keys) {
     const name = waiting;
     if (event.key === "Escape") { event.preventDefault(); event.stopPropagation(); }
     else if (key === null) {
-      if (["Enter", "Tab"].includes(event.key)) { event.preventDefault(); tell("This key is needed for the page itself. Choose another."); }
+      if (!ALONE.has(event.key)) { event.preventDefault(); tell("This key cannot be used here. Choose another."); }
       return;
     } else {
       event.preventDefault();
@@ -126,12 +135,12 @@ export function help(keys) {
 
 const MEASURES = [["accuracy", "Decided rightly"], ["roc_auc", "Ranked rightly (ROC AUC)"], ["average_precision", "Average precision"]];
 
-/** Before and after, on decisions that neither had seen. */
+/** Before and after, on verdicts that neither had seen. */
 export function learn(state, { start, reorder }) {
   const button = h("button", { type: "button", class: "primary", id: "learn-start", autofocus: true }, icon("learn"), "Learn now");
   const body = $("#learn-body");
   body.replaceChildren(
-    h("p", {}, "A classifier is tuned on all images that people have decided, and the run is scored with it. No image is opened. What was decided stays as it is."),
+    h("p", {}, "A classifier is tuned on the verdicts of all people, and the run is scored with it. No image is opened, and no verdict is changed."),
     h("p", { class: "soft" }, `${plural(state.progress.decided, "image")} decided so far; it takes 5 kept and 5 removed.`),
     h("footer", {}, button));
   if (!open("learn")) return;

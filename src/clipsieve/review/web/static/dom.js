@@ -65,6 +65,8 @@ export function notify(text, { hint = null, kind = "info", action = null } = {})
   const note = h("div", { class: `notice is-${kind}`, role: kind === "error" ? "alert" : "status" },
     h("p", {}, h("strong", {}, text), hint ? ` ${hint}` : null), action, close);
   const shown = $("#notices");
+  const words = hint ? `${text} ${hint}` : text;
+  [...shown.children].find((each) => $("p", each).textContent === words)?.remove(); // the same again stands there once
   while (shown.children.length > 2) shown.firstElementChild.remove();
   shown.append(note);
   const timer = setTimeout(() => note.remove(), kind === "error" ? 15000 : 6000);

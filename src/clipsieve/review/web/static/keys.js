@@ -9,7 +9,7 @@ export const ACTIONS = [
   { name: "keep", title: "Keep", keys: ["k"] },
   { name: "remove", title: "Remove", keys: ["r"] },
   { name: "unsure", title: "Unsure", keys: ["u"] },
-  { name: "undo", title: "Undo my last decision", keys: ["z"] },
+  { name: "undo", title: "Take my last verdict back", keys: ["z"] },
   { name: "reveal", title: "Show while held", keys: ["Space"] },
   { name: "large", title: "Show large while held", keys: ["Shift+Space"] },
   { name: "next", title: "Next image", keys: ["ArrowRight", "n"], repeats: true },
@@ -23,14 +23,14 @@ export const ACTIONS = [
   { name: "concepts", title: "Say what it shows", keys: ["c"] },
   { name: "note", title: "Write a note", keys: ["e"] },
   { name: "queues", title: "Choose a queue", keys: ["q"] },
-  { name: "learn", title: "Learn from my decisions", keys: ["l"] },
+  { name: "learn", title: "Learn from the verdicts", keys: ["l"] },
   { name: "settings", title: "Settings", keys: ["s"] },
   { name: "help", title: "Help with keys", keys: ["?"] },
 ];
 
 const RESERVED = new Set(["Tab", "Enter", "Escape", "Shift", "Control", "Alt", "Meta", "CapsLock", "Dead", "Process", "Unidentified", "AltGraph", "ContextMenu"]);
 const SIGNS = { Slash: ["/", "?"], Period: [".", ">"], Comma: [",", "<"], Semicolon: [";", ":"], Minus: ["-", "_"], Equal: ["=", "+"] };
-const SHOWN = { ArrowRight: "→", ArrowLeft: "←", ArrowUp: "↑", ArrowDown: "↓", Shift: "⇧", Backspace: "⌫", Delete: "Del" };
+const SHOWN = { ArrowRight: "→", ArrowLeft: "←", ArrowUp: "↑", ArrowDown: "↓", Escape: "Esc", Shift: "⇧", Backspace: "⌫", Delete: "Del" };
 
 /** The name of the key of an event, such as `k`, `Shift+ArrowRight`, `Space`, `?`; null for what is none of ours. */
 export function keyOf(event) {
@@ -53,6 +53,11 @@ function byPlace(event, name) {
   return SIGNS[event.code]?.[event.shiftKey ? 1 : 0] ?? null;
 }
 
+const USABLE = /^(?:[!-~]|Shift\+[a-z]|(?:Shift\+)?(?:Space|ArrowLeft|ArrowRight|Backspace|Delete|Insert))$/;
+
+/** Whether an action can have this key: all others belong to the page, to the list of images, or to the browser. */
+export const isUsable = (key) => USABLE.test(key) && !/^[A-Z]$/.test(key);
+
 export const shown = (key) => key.split("+").map((part) => SHOWN[part] ?? (part.length === 1 ? part.toUpperCase() : part)).join(" ") || key;
 
 /** What a browser calls these keys for a screen reader. */
@@ -62,7 +67,8 @@ export class Keys extends EventTarget {
   constructor() {
     super();
     const stored = kept.get(WHERE);
-    this.chosen = stored && typeof stored === "object" && !Array.isArray(stored) ? stored : {};
+    const pairs = stored && typeof stored === "object" && !Array.isArray(stored) ? Object.entries(stored) : [];
+    this.chosen = Object.fromEntries(pairs.filter(([, key]) => typeof key === "string" && isUsable(key)));
   }
 
   of(name) {
@@ -76,6 +82,7 @@ export class Keys extends EventTarget {
 
   /** Give an action another key; returns the sentence that says why not, or null. */
   change(name, key) {
+    if (!isUsable(key)) return `${shown(key)} is needed for the page itself. Choose another.`;
     const other = this.find(key);
     if (other && other.name !== name) return `${shown(key)} is already “${other.title}”. Nothing was changed.`;
     this.chosen = { ...this.chosen, [name]: key };

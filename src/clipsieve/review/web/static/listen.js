@@ -1,7 +1,7 @@
 // Keys, buttons and clocks: from what a person does to what the page does.
 
 import * as dialogs from "./dialogs.js";
-import { $, $$ } from "./dom.js";
+import { $, $$, notify } from "./dom.js";
 import { isWriting, keyOf } from "./keys.js";
 
 const STATE_MS = 30000;
@@ -27,13 +27,18 @@ function actions(review) {
     group: () => review.finding.group(),
     similar: () => review.finding.similar(),
     search: () => openSearch(review),
-    concepts: () => dialogs.concepts(review.state, review.concepts, (chosen) => { review.concepts = chosen; review.screen.choices(); }),
+    concepts: () => dialogs.concepts(review.state, review.keys, review.concepts, (chosen) => { review.concepts = chosen; review.screen.choices(); }),
     note: () => openNote(review),
     queues: () => review.openQueues(),
-    learn: () => dialogs.learn(review.state, { start: () => review.learn(), reorder: () => review.reorder() }),
+    learn: () => openLearn(review),
     settings: () => dialogs.open("settings"),
     help: () => dialogs.help(review.keys),
   };
+}
+
+function openLearn(review) {
+  if (review.state.can_adjudicate) dialogs.learn(review.state, { start: () => review.learn(), reorder: () => review.reorder() });
+  else notify("Only an adjudicator lets the classifier learn", { hint: "It changes the order for everybody. Your verdicts are learned from, too." });
 }
 
 function openSearch(review) {
@@ -70,6 +75,11 @@ function press(event, review, does) {
   if ($("dialog[open]") || event.defaultPrevented || !review.view || isWriting(event.target)) return;
   review.stage.grow(event);
   if (event.key === "Escape") review.back();
+  if (review.isGroupOfQueue && ["PageDown", "PageUp"].includes(event.key)) {
+    event.preventDefault();
+    review.stepGroup(event.key === "PageDown" ? 1 : -1);
+    return;
+  }
   // Whoever holds Shift to see a picture large decides with the same keys.
   const key = review.stage.heldKey ? (keyOf(event)?.replace(/^Shift\+/, "") ?? null) : keyOf(event);
   if (key === null) return;
@@ -90,7 +100,7 @@ function walk(event, review) {
   const by = WALK[event.key]?.(review.grid.nColumns) ?? { Home: -Infinity, End: Infinity }[event.key];
   if (by === undefined || event.shiftKey || event.ctrlKey || event.metaKey || event.altKey) return false;
   event.preventDefault();
-  review.view.go(review.view.at + by);
+  review.view.move(by);
   review.arrive();
   return true;
 }
@@ -99,6 +109,8 @@ function bindFields(review) {
   review.settings.bind($("#settings-form"));
   $("#settings-form").addEventListener("submit", (event) => event.preventDefault());
   $("#back").addEventListener("click", () => review.back());
+  $("#previous-group").addEventListener("click", () => review.stepGroup(-1));
+  $("#next-group").addEventListener("click", () => review.stepGroup(1));
   $("#unmark").addEventListener("click", () => { review.view.unmark(); review.render(); });
   $("#mark-all").addEventListener("click", () => {
     const { view } = review;
@@ -119,19 +131,15 @@ function bindFields(review) {
 function bindLikeness(review) {
   const slider = $("#min-similarity");
   let timer = 0;
-  const words = () => { $("#min-similarity-words").textContent = slider.valueAsNumber.toFixed(3); };
-  words();
   slider.addEventListener("input", () => {
-    words();
+    const { view } = review;
+    if (view.kind !== "group") return;
+    view.about.minSimilarity = slider.valueAsNumber; // each group has its own
+    review.screen.likeness();
     clearTimeout(timer);
     timer = setTimeout(async () => {
-      const { view } = review;
-      if (view.kind !== "group") return;
-      view.about.minSimilarity = slider.valueAsNumber;
       await review.finding.regroup(view);
-      if (review.view !== view) return;
-      if (view.items.length) review.render();
-      else review.back();
+      if (review.view === view) review.render();
     }, LIKENESS_MS);
   });
 }
@@ -144,9 +152,9 @@ function bindClocks(review) {
   review.outbox.addEventListener("settled", ({ detail }) => {
     if (detail.progress) review.state.progress = detail.progress;
     review.screen.way();
+    if (review.base?.isIdle) review.supply.hurry(); // what is saved now is counted, and what is left can be told
   });
   document.addEventListener("visibilitychange", () => { if (!document.hidden) review.looked.since = performance.now(); });
-  window.addEventListener("pagehide", () => review.release(true));
   window.addEventListener("pageshow", (event) => { if (event.persisted) review.reorder(); });
   const look = async () => {
     if (!document.hidden && !review.saved.isOut) await review.refresh();

@@ -1,4 +1,4 @@
-// Decisions on their way to the server. Each lies in the browser's storage under its own key from the moment a person
+// Verdicts on their way to the server. Each lies in the browser's storage under its own key from the moment a person
 // decides until the server has said that it is durable: a reload, a crash or a lost connection takes nothing away, two
 // windows do not overwrite each other, and what is sent twice is one row by its id.
 
@@ -22,7 +22,7 @@ export class Outbox extends EventTarget {
     this.problem = null;
     this.failures = 0;
     this.timer = 0;
-    this.isSending = false;
+    this.sending = null;
     window.addEventListener("online", () => this.hurry());
     window.addEventListener("pagehide", () => this.sendLast());
     document.addEventListener("visibilitychange", () => document.hidden && this.sendLast());
@@ -37,7 +37,7 @@ export class Outbox extends EventTarget {
   get keys() { return kept.keys(this.prefix); }
   get n() { return this.keys.length + this.memory.size; }
 
-  /** Keep decisions before anything else happens; they are sent soon. */
+  /** Keep verdicts before anything else happens; they are sent soon. */
   add(verdicts) {
     verdicts.forEach((verdict, place) => {
       const entry = { at: Date.now() + place / 1000, verdict };
@@ -82,9 +82,22 @@ export class Outbox extends EventTarget {
     this.timer = setTimeout(() => { this.timer = 0; this.send(); }, delay);
   }
 
-  async send() {
-    if (this.isSending || this.n === 0) return;
-    this.isSending = true;
+  /** Send what waits; while that is under way, whoever asks waits for the same. */
+  send() {
+    this.sending ??= this.trySending().finally(() => { this.sending = null; });
+    return this.sending;
+  }
+
+  /** Wait until all is durable; throws if that must wait for something else. */
+  async drain() {
+    while (this.n) {
+      await this.send();
+      if (this.n && this.problem) throw new ApiError(0, "Not all verdicts have arrived yet", "They are sent by themselves as soon as that is possible: try again then.");
+    }
+  }
+
+  async trySending() {
+    if (this.n === 0) return;
     try {
       await (navigator.locks ? navigator.locks.request(this.prefix, () => this.sendAll()) : this.sendAll());
       this.failures = 0;
@@ -98,7 +111,6 @@ export class Outbox extends EventTarget {
       this.tell(error.isLoggedOut ? "logged-out" : "waiting");
       this.schedule(Math.max(wait * (0.8 + Math.random() / 2.5), error.retryAfterS * 1000));
     } finally {
-      this.isSending = false;
       if (this.n && !this.timer) this.schedule(PAUSE_MS);
     }
   }
@@ -107,7 +119,7 @@ export class Outbox extends EventTarget {
     for (let batch = this.all().slice(0, BATCH); batch.length; batch = this.all().slice(0, BATCH)) {
       const answer = await this.deliver(batch);
       const settled = [...answer.accepted, ...answer.refused.map((each) => each.verdict_id)];
-      if (!settled.length) throw new ApiError(502, "The server took none of the decisions");
+      if (!settled.length) throw new ApiError(502, "The server took none of the verdicts");
       this.settle(batch, answer);
     }
   }

@@ -12,9 +12,11 @@ import { prefetch, Stage } from "./picture.js";
 import { Saved } from "./saved.js";
 import { Screen } from "./screen.js";
 import { BreakClock, Settings, tick } from "./settings.js";
-import { PAGE, said, undoOf, verdictsOf, View } from "./views.js";
+import { hearTime } from "./stamp.js";
+import { Supply } from "./supply.js";
+import { claim } from "./tab.js";
+import { said, undoOf, verdictsOf, View } from "./views.js";
 
-const MAX_SKIP = 1000;
 const MAX_HISTORY = 40;
 const MAX_LOOK_S = 3600;
 
@@ -23,84 +25,48 @@ export class Review {
     this.state = state;
     this.settings = new Settings();
     this.keys = new Keys();
-    this.outbox = new Outbox(state.run.key ?? state.run.name, state.annotator);
-    this.saved = new Saved(this.outbox, state.annotator, () => this.refresh());
+    this.outbox = new Outbox(state.run.key, state.annotator);
+    this.saved = new Saved(this.outbox, state.annotator, () => { this.refresh(); this.supply.hurry(); });
     this.stage = new Stage($("#picture"), this.settings);
     this.grid = new Grid($("#images"), (place, event) => this.pick(place, event));
     this.clock = new BreakClock(this.settings);
     this.screen = new Screen(this);
     this.finding = new Finding(this);
+    this.supply = new Supply(this);
     this.views = [];
     this.concepts = [];
     this.note = "";
+    this.nMade = 0; // decisions since the page was loaded
     this.looked = { row: null, since: 0 };
-    this.closedGroups = new Set();
-    this.historyKey = `clipsieve.history/${state.run.name}/${state.annotator}`;
+    this.historyKey = `clipsieve.history/${state.run.key}/${state.annotator}`;
     this.history = keptForTab.get(this.historyKey) ?? [];
   }
 
   get view() { return this.views.at(-1); }
   get base() { return this.views[0]; }
 
-  // ---- queues
+  isQueue(name) { return this.views.some((view) => view.about.queue?.name === name); }
+
+  /** Whether nothing may be shown that would sway: below all that was opened lies the random audit. */
+  get isBlind() { return this.isQueue("audit"); }
+
+  /** Whether the queue is one of groups: then every decision on it is about the group that is shown. */
+  get isOfGroups() { return this.isQueue("duplicates"); }
+
+  /** Whether the group that is shown is the queue's own, which is never closed. */
+  get isGroupOfQueue() { return this.isOfGroups && this.views.length === 2 && this.view.kind === "group"; }
+
+  // ---- places
 
   /** Begin a queue: what was taken and not decided goes back to the others. */
   async choose(queue) {
-    this.release();
+    this.supply.release();
     keptForTab.set("clipsieve.queue", { name: queue.name, value: queue.value });
     this.views = [new View("queue", { queue })];
-    this.closedGroups.clear();
-    this.render();
-    await this.fill(this.base);
-    this.base.go(0);
+    const filled = this.supply.fill(this.base);
     this.arrive();
+    await filled;
   }
-
-  /** Take more images before the person runs out of them. */
-  async fill(view) {
-    if (view.taking) await view.taking; // whoever has nothing left waits for what is on its way
-    if (view.kind !== "queue" || view.taking || view.isOver) return;
-    const ahead = view.items.slice(view.at + 1).filter((item) => !item.mine).length;
-    if (view.items.length && ahead >= PAGE) return;
-    view.taking = this.take(view);
-    await view.taking;
-  }
-
-  async take(view) {
-    const { name, value } = view.about.queue;
-    const waiting = this.outbox.all().map((verdict) => verdict.row);
-    const skip = [...new Set([...view.open.map((item) => item.row), ...waiting])].slice(-MAX_SKIP);
-    try {
-      const answer = await call("/api/take", { queue: { name, value }, n: PAGE, skip });
-      const before = view.items.length;
-      view.add(answer.items);
-      view.isOver = view.items.length === before;
-      view.message = answer.message;
-      view.nLeft = answer.n_left;
-      view.nSince = this.outbox.n;
-      prefetch(answer.items, "small");
-    } catch (error) {
-      this.fail(error);
-    } finally {
-      view.taking = null;
-    }
-    if (this.view === view) this.render();
-  }
-
-  /** Look again whether there are images: somebody may have given some back. */
-  async lookAgain() {
-    this.view.isOver = false;
-    await this.fill(this.view);
-    this.view.goOn();
-    this.arrive();
-  }
-
-  release(keepalive = false) {
-    const rows = this.base?.kind === "queue" ? this.base.open.map((item) => item.row).slice(0, 1000) : [];
-    if (rows.length) call("/api/release", { rows }, { keepalive }).catch(() => {});
-  }
-
-  // ---- places
 
   push(view) {
     this.views.push(view);
@@ -109,8 +75,11 @@ export class Review {
 
   back() {
     if (this.views.length < 2) return;
-    const left = this.views.pop();
-    if (left.kind === "group") this.closedGroups.add(left.about.item.row);
+    if (this.isGroupOfQueue) {
+      say("In this queue the group stays open");
+      return;
+    }
+    this.views.pop();
     this.arrive();
   }
 
@@ -122,50 +91,74 @@ export class Review {
 
   async step(by) {
     const { view } = this;
-    if (by > 0 && view.at + by >= view.items.length) await this.fill(view);
-    view.go(view.at + by);
+    if (by > 0 && view.at + by >= view.items.length) await this.supply.fill(view);
+    if (this.view !== view) return;
+    view.move(by);
     this.arrive();
   }
 
-  /** After a decision: the next image that has none. */
-  async goOn() {
-    const { view } = this;
-    const hasMore = view.items.slice(view.at + 1).some((item) => !item.mine);
-    if (!hasMore && view.kind === "queue" && !view.isOver) await this.fill(view);
-    view.goOn();
-    if (this.view === view) this.arrive();
+  /** In a queue of groups: leave this one open, and go to another. */
+  async stepGroup(by) {
+    if (!this.isGroupOfQueue) return;
+    this.views.pop();
+    await this.step(by);
   }
 
   /** Show where the person is now, and get ready what comes next. */
   arrive() {
-    const { view } = this;
+    const { view, base } = this;
     const row = view.current?.row ?? null;
     if (row !== this.looked.row) this.looked = { row, since: performance.now() };
+    if (this.isOfGroups && view === base) this.finding.groupOfQueue();
     this.render();
     prefetch(view.items.slice(view.at + 1, view.at + 5), "medium");
-    this.fill(view);
-    const isGroupQueue = view.kind === "queue" && view.about.queue.name === "duplicates";
-    if (isGroupQueue && view.current && !view.current.mine && !this.closedGroups.has(row)) this.finding.group();
+    if (view === base || this.isGroupOfQueue) this.supply.fill(base);
   }
 
   // ---- decisions
 
-  get queueName() {
+  /** In which order an image came up: what was found beside the audit's own sample is none of it. */
+  queueNameOf(item) {
     const origin = this.views.findLast((view) => view.kind !== "group");
-    return origin.kind === "queue" ? origin.about.queue.name : origin.kind;
+    if (origin.kind !== "queue") return origin.kind;
+    const { name } = origin.about.queue;
+    const isBeside = name === "audit" && this.view.kind === "group" && item.row !== this.view.about.item.row;
+    return isBeside ? "similar" : name;
   }
 
-  get voice() { return this.queueName === "disagreements" && this.state.can_adjudicate ? "adjudication" : "review"; }
+  /** Only what reviewers differ about is settled; all else that an adjudicator decides is one voice among others. */
+  voiceOf(item) {
+    const isSettled = this.queueNameOf(item) === "disagreements" && this.state.can_adjudicate && item.voices?.length > 0;
+    return isSettled ? "adjudication" : "review";
+  }
+
+  /** An image that was found, with what is known about it if it was taken from the disagreements before. */
+  asTaken(found) {
+    const taken = this.isQueue("disagreements") && this.base.items.find((item) => item.row === found.row);
+    return taken ? { ...found, voices: taken.voices, mine: taken.mine } : found;
+  }
+
+  /** Why a key decides nothing just now, in words; null if it does. */
+  get whyNot() {
+    const { view } = this;
+    if (this.isOfGroups && view === this.base) return view.current && "The images that look alike are coming";
+    if (view.kind === "group" && !view.marked.size) return "No image is marked: mark those that you decide about";
+    if (!view.marked.size && view.current?.mine && !view.isByHand) return "This image is decided: go to it again to change your mind";
+    return null;
+  }
 
   decide(choice) {
     const { view } = this;
-    const items = view.chosen();
+    const why = this.whyNot;
+    if (why) say(why);
+    const items = why ? [] : view.chosen();
     if (!items.length) return;
     const elapsedS = Math.min((performance.now() - this.looked.since) / 1000, MAX_LOOK_S);
-    const verdicts = verdictsOf(items, choice, {
-      voice: this.voice, concepts: this.concepts, note: this.note, scores: this.state.run.scores, queue: this.queueName, elapsedS,
-    });
+    const { concepts, note } = this;
+    const of = (item) => ({ voice: this.voiceOf(item), queue: this.queueNameOf(item) });
+    const verdicts = verdictsOf(items, choice, { concepts, note, elapsedS, of });
     this.outbox.add(verdicts);
+    this.nMade += 1;
     this.remember({ verdicts, items: items.map((item) => ({ ...item })) });
     items.forEach((item) => this.setMine(item.row, choice));
     this.concepts = [];
@@ -175,11 +168,9 @@ export class Review {
     if (this.settings.get("sound")) tick();
     say(items.length > 1 ? `${items.length} ${said(choice)}` : said(choice));
     this.checkBreak();
-    if (view.kind === "group") {
-      this.closedGroups.add(view.about.item.row);
-      this.views.pop();
-    }
-    this.goOn();
+    if (view.kind === "group") this.views.pop();
+    this.view.goOn();
+    this.arrive();
   }
 
   setMine(row, choice) {
@@ -205,23 +196,22 @@ export class Review {
       return;
     }
     this.outbox.add(undoOf(last.verdicts));
+    this.nMade += 1;
     this.history = this.history.slice(0, -1);
     keptForTab.set(this.historyKey, this.history);
     while (this.view.kind === "group") this.views.pop();
-    last.items.forEach((item) => {
-      this.setMine(item.row, item.mine);
-      this.closedGroups.delete(item.row);
-    });
+    last.items.forEach((item) => this.setMine(item.row, item.mine));
     this.view.unmark();
     const here = last.items.find((item) => this.view.find(item.row) >= 0) ?? last.items[0];
     this.view.bringBack({ ...here });
-    say(last.items.length > 1 ? `${last.items.length} decisions taken back` : `${said(last.verdicts[0].choice)}, taken back`);
+    say(last.items.length > 1 ? `${last.items.length} verdicts taken back` : `${said(last.verdicts[0].choice)}, taken back`);
     this.looked.row = null;
     this.arrive();
   }
 
+  /** Learn when all that was decided has arrived, so that nothing of it is left out. */
   async learn() {
-    await this.outbox.send();
+    await this.outbox.drain();
     const report = await call("/api/learn", {}, { timeoutS: 600 });
     await this.refresh();
     return report;
@@ -270,11 +260,20 @@ export class Review {
   }
 }
 
+/** When the server said what time it is in the page itself. */
+function heardWithPage(said) {
+  const [loaded] = performance.getEntriesByType("navigation");
+  if (loaded) hearTime(said, performance.timeOrigin + loaded.requestStart, performance.timeOrigin + loaded.responseEnd);
+}
+
 async function begin() {
-  const review = new Review(JSON.parse($("#boot").textContent));
+  const state = JSON.parse($("#boot").textContent);
+  heardWithPage(state.now);
+  await claim();
+  const review = new Review(state);
   listen(review);
   const last = keptForTab.get("clipsieve.queue");
-  const { queues } = review.state;
+  const { queues } = state;
   const first = (last && queues.find((queue) => queue.name === last.name && queue.value === last.value)) ?? queues.find((queue) => queue.n > queue.n_done) ?? queues[0];
   review.outbox.hurry();
   if (first) await review.choose(first);

@@ -72,6 +72,7 @@ export class Settings extends EventTarget {
 }
 
 const IDLE_MS = 120000;
+const BREAK_MS = 300000; // so long without a key or a press is a break
 const TICK_MS = 15000;
 
 /** Counts the minutes in which somebody looked at pictures, and says when it is time to stop for a while. */
@@ -89,7 +90,9 @@ export class BreakClock extends EventTarget {
   get minutes() { return Math.round(this.workedMs / 60000); }
 
   tick(elapsed = TICK_MS) {
-    if (document.hidden || Date.now() - this.last > IDLE_MS) return;
+    const idleMs = Date.now() - this.last;
+    if (idleMs >= BREAK_MS) this.reset();
+    if (document.hidden || idleMs > IDLE_MS) return;
     this.workedMs += elapsed;
     const every = this.settings.get("breakEvery");
     if (every > 0 && this.workedMs >= every * 60000 + this.snoozedMs) this.dispatchEvent(new Event("due"));

@@ -10,16 +10,18 @@ export function describe(item, state) {
 
 function score(item, { run }) {
   if (item.score === null || item.score === undefined) {
-    const why = item.is_flagged === null ? "No score is shown here, so that it does not sway you." : "No score.";
+    const why = item.is_flagged === null || item.is_flagged === undefined ? "No score is shown here, so that it does not sway you." : "No score.";
     return h("p", { class: "score is-none" }, why);
   }
-  const bar = h("span", { class: "bar", "aria-hidden": "true" }, h("span", { class: "fill" }), h("span", { class: "tick" }));
+  const isOfNow = item.classifier === run.scores; // after learning the threshold is another, until the images are taken anew
+  const bar = h("span", { class: "bar", "aria-hidden": "true" }, h("span", { class: "fill" }), isOfNow ? h("span", { class: "tick" }) : "");
   bar.style.setProperty("--share", item.score);
   bar.style.setProperty("--threshold", run.threshold);
   const words = item.is_flagged ? "flagged:" : "not flagged: below";
+  const rule = isOfNow ? `${words} ${percent(run.threshold)}${item.is_flagged ? " or more" : ""}` : words.replace(/:.*/, "");
   return h("p", { class: `score${item.is_flagged ? " is-flagged" : ""}` },
     h("span", { class: "figure" }, percent(item.score)), h("span", { class: "what" }, "unwanted", h("span", { class: "sr" }, ",")),
-    bar, h("span", { class: "soft" }, `${words} ${percent(run.threshold)}${item.is_flagged ? " or more" : ""}`));
+    bar, h("span", { class: "soft" }, rule));
 }
 
 function facts(item) {
