@@ -33,9 +33,12 @@ def write_scored_run(
     labels: Sequence[str | None] | None = None,
     captions: Sequence[str | None] | None = None,
     contents: Sequence[str | None] | None = None,
+    ids: Sequence[str] | None = None,
     options: dict[str, int | float | str] | None = None,
 ) -> Run:
-    """Write a run of images `0000.png` and so on, with scores named `test`; None stands for a failure, a text for its code.
+    """Write a run of images `0000.png` and so on, or with other `ids`, with scores named `test`.
+
+    In `probability`, None stands for a failure, a text for its code.
 
     `contents` are what the files are made of, for their hashes; by default each is another, and None has no hash.
     """
@@ -47,8 +50,9 @@ def write_scored_run(
     for index, start in enumerate(cuts):
         part = range(start, min(start + part_size, n))
         texts = [(labels[i] if labels else None, captions[i] if captions else None) for i in part]
+        names = ids or [f"{i:04d}.png" for i in range(n)]
         made_of = contents or [str(i) for i in range(n)]
-        rows = [_row(i, probability[i], *words, made_of[i]) for i, words in zip(part, texts, strict=True)]
+        rows = [_row(i, names[i], probability[i], *words, made_of[i]) for i, words in zip(part, texts, strict=True)]
         facts = {
             "inputs": f"inputs-{index}",
             "encoder": IDENTITY.fingerprint,
@@ -73,9 +77,9 @@ def write_scores(run: Run, index: int, images: pa.Table, probability: Sequence[f
 
 
 def _row(
-    number: int, value: float | str | None, label: str | None, caption: str | None, content: str | None
+    number: int, name: str, value: float | str | None, label: str | None, caption: str | None, content: str | None
 ) -> EmbeddedImage | FailedImage:
-    ref = ImageRef(f"{number:04d}.png", f"file:///photos/{number:04d}.png", label, caption, b"")
+    ref = ImageRef(name, f"file:///photos/{name}", label, caption, b"")
     digest = hashlib.sha256((content or "").encode()).hexdigest()
     facts = FileFacts(digest, 100 + number, 8, 8, "PNG") if content is not None else None
     if value is None or isinstance(value, str):

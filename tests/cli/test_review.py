@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from clipsieve.cli import accounts, review
-from clipsieve.errors import LedgerError, RunNotFoundError, UsageError
+from clipsieve.errors import LedgerError, PromptSetError, RunNotFoundError, SourceError, UsageError
 from reviewed_runs import copy_run
 
 PASSWORD = "a long enough password\n"
@@ -86,3 +86,10 @@ def test_it_prints_an_address_and_ends_without_a_fuss(place, end):
     assert "603" not in words
     assert "reviewing 63 images by the scores `positive-negative`; verdicts go to run/verdicts.db" in words
     assert "Traceback" not in words
+
+
+def test_what_was_named_and_is_not_there_is_told_before_the_page_is_served(place):
+    with pytest.raises(PromptSetError):
+        ask(review.command, "run", "--port", "0", "--taxonomy", "none.toml")
+    with pytest.raises(SourceError):
+        ask(review.command, "run", "--port", "0", "--from", "nowhere")

@@ -163,3 +163,59 @@ def test_a_classifier_is_tuned_on_all_that_was_decided(run, tmp_path):
     other = write_scored_run(tmp_path / "other", [0.5], threshold=0.5)
     with pytest.raises(UsageError, match="holds no verdicts on this run"):
         load_ratings([other], ratings="run/verdicts.db", **given)
+
+
+def test_how_far_the_audit_is_is_said(run):
+    plan = plan_prevalence(run, width=0.3)
+    n = len(plan.images)
+    with open_ledger(run.path / "verdicts.db", run_key(run)) as ledger:
+        ledger.samples.save(plan.images, plan.scores_name, START)
+        ledger.append([row(plan.images[-1].image_id, "remove", queue="highest")])
+        prevalence = ("prevalence", "run", "--verdicts", "run/verdicts.db")
+        with pytest.raises(UsageError, match="no verdicts on a random sample") as refusal:
+            give(*prevalence)
+        assert "nobody has worked on the queue `audit` yet" in str(refusal.value.found)
+        images = plan.images[: n - 2]
+        ledger.append([row(i.image_id, "remove" if i.flagged else "keep", queue="audit") for i in images])
+    said = f"random audit: judged up to image {n - 2} of {n}; later ones do not count yet"
+    found = give(*prevalence, "--json")
+    assert said in " ".join(found.stderr.split())
+    assert (json.loads(found.stdout)["n_judged"], json.loads(found.stdout)["n_open"]) == (n - 2, 2)
+    threshold = ("threshold", "run", "--recall", "0.5", "--ratings", "run/verdicts.db", "--dry-run", "-c", "test")
+    assert said in " ".join(give(*threshold).stderr.split())
+
+
+def test_an_audit_of_another_state_of_the_run_is_refused_with_a_way_out(run, tmp_path):
+    audit(run)
+    grown = write_scored_run(tmp_path / "grown", [0.1, 0.6] * 50, threshold=0.5)
+    (grown.path / "review.json").write_bytes((run.path / "review.json").read_bytes())
+    for words in (("prevalence", "grown", "--verdicts"), ("threshold", "grown", "--recall", "0.5", "--ratings")):
+        with pytest.raises(UsageError, match="another state of the run") as refusal:
+            give(*words, "run/verdicts.db")
+        assert "`clipsieve review grown` draws a new sample" in str(refusal.value.hint)
+
+
+def test_the_advice_to_go_on_is_given_only_where_something_is_open(run):
+    drawn = np.random.default_rng(3).beta(0.5, 1.5, 600).astype(np.float32).tolist()
+    large = write_scored_run(run.path.parent / "large", drawn, threshold=0.5)
+    plan = plan_prevalence(large, width=0.2)
+    rows = [row(image.image_id, "remove" if image.flagged else "keep", queue="audit") for image in plan.images]
+    words = (
+        "threshold",
+        "large",
+        "--recall",
+        "0.5",
+        "--confidence",
+        "0.8",
+        "--dry-run",
+        "--ratings",
+        "large/verdicts.db",
+    )
+    said = []
+    with open_ledger(large.path / "verdicts.db", run_key(large)) as ledger:
+        ledger.samples.save(plan.images, plan.scores_name, START)
+        for some in (rows[:90], rows[90:]):
+            ledger.append(some)
+            said.append(" ".join(give(*words).stderr.split()))
+    assert all("so that each stratum is drawn from as often" in text for text in said)
+    assert ["go on with the audit" in text for text in said] == [True, False]

@@ -173,7 +173,7 @@ def test_it_learns_and_orders_anew(desk):
     before = desk.catalog.scores_name
     report = desk.learn(who)
     assert report["name"] == desk.catalog.scores_name != before
-    assert report["n_train"] + report["n_held_out"] >= 40
+    assert 10 <= report["n_train"] < 40  # half of so small a run is left to vouch for thresholds
     left = desk.take(who, HIGHEST, 100)["items"]
     assert (np.diff([item["score"] for item in left]) <= 0).all()
     with pytest.raises(NotAllowedError, match="adjudicator"):

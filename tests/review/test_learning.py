@@ -24,6 +24,7 @@ pytestmark = pytest.mark.slow  # so that the default tests take less than a minu
 
 N = 80
 RATING = draw_ratings(N)
+UNLIKE = 1.5  # no cosine is so high: in so few dimensions, images that have nothing to do with each other are alike
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def verdicts(first: int = 0, last: int = N) -> list[CurrentVerdict]:
 
 def test_what_people_decided_makes_the_scores_better(run):
     images = (run.path / "images" / "part-00000.parquet").read_bytes()
-    found = learn(run, "two", verdicts(), ledger_sha256="ab" * 32)
+    found = learn(run, "two", verdicts(), min_similarity=UNLIKE, ledger_sha256="ab" * 32)
     assert (found.name, found.began_with, found.method) == ("learned-1", "two", "soft-prompts")
     assert (found.n_train, found.n_held_out) == (N - 1, N - 1)
     assert found.n_unwanted == sum(RATING > 3) - (RATING[3] > 3)
@@ -71,12 +72,12 @@ def test_what_people_decided_makes_the_scores_better(run):
 
 
 def test_learning_again_begins_with_the_words_and_says_what_was_known(run):
-    learn(run, "two", verdicts(0, 40))
-    again = learn(run, "learned-1", verdicts())
+    learn(run, "two", verdicts(0, 40), min_similarity=UNLIKE)
+    again = learn(run, "learned-1", verdicts(), min_similarity=UNLIKE)
     assert (again.name, again.method, again.n_train) == ("learned-2", "soft-prompts", N - 1)
     assert again.n_held_out == 40
     assert "the present classifier was tuned on 39 of these verdicts; the comparison leaves them out" in again.notes
-    flattered = learn(run, "learned-1", verdicts(0, 42))
+    flattered = learn(run, "learned-1", verdicts(0, 42), min_similarity=UNLIKE)
     assert (flattered.name, flattered.n_held_out) == ("learned-3", 41)
     assert any("which flatters it" in note for note in flattered.notes)
     saved = load_classifier(run.path / "review" / "learned-2.safetensors")
@@ -137,7 +138,7 @@ def test_images_of_one_decision_are_never_on_both_sides(run):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("clipsieve.review.learning.compare", watch)
-        found = learn(run, "two", board)
+        found = learn(run, "two", board, min_similarity=UNLIKE)
     assert found.n_held_out == N - 1
     assert len(seen) == 2 * 5
     for trained in seen:
@@ -163,3 +164,48 @@ def test_labels_of_noise_are_not_called_better(run):
     said = [CurrentVerdict(f"{i:04d}.png", bool(rng.random() < 0.5), {}) for i in range(N)]
     found = learn(run, "two", said)
     assert not found.sentence.endswith("better")
+
+
+def test_a_threshold_that_was_set_for_recall_makes_nothing_look_worse(run):
+    honest = learn(run, "two", verdicts(), min_similarity=UNLIKE)
+    facts = run.score_facts("two")
+    run.write_score_facts("two", facts | {"threshold": 0.001})
+    found = learn(run, "two", verdicts(), min_similarity=UNLIKE)
+    assert (found.before, found.accuracy_gain) == (honest.before, honest.accuracy_gain)
+    note = "the operating points must be set anew for `learned-2`, with `clipsieve threshold`: its thresholds promise nothing"
+    assert note in found.notes
+    assert not any("operating points" in text for text in honest.notes)
+
+
+def test_near_duplicates_that_were_decided_one_by_one_teach_once_and_are_tested_apart(tmp_path, folder):
+    rng = np.random.default_rng(5)
+    centres, source = rng.standard_normal((40, WIDTH)), np.repeat(np.arange(40), 4)
+    embeddings = centres[source] + 0.02 * rng.standard_normal((160, WIDTH))
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    near = write_run(tmp_path / "near", folder / "model", embeddings.astype(np.float32))
+    score(near, load_classifier_for(near, str(folder / "two.toml")).classifier, name="two")
+    said = [CurrentVerdict(f"{i:04d}.png", bool(source[i] % 2), {}) for i in range(160)]
+    found = learn(near, "two", said)
+    # Labels of noise: whoever has seen a copy knows them all.
+    assert found.after.roc_auc.value < 0.65
+    assert found.sentence.endswith("no clear difference yet")
+    assert "120 decided images are near-duplicates of others with the same verdict: they teach once" in found.notes
+    assert learn(near, "two", said, min_similarity=UNLIKE).after.roc_auc.value > 0.8
+
+
+def test_images_that_are_gone_are_passed_over_and_a_note_says_so(run):
+    gone = [CurrentVerdict(f"gone-{i}.png", bool(i % 2), {}) for i in range(20)]
+    found = learn(run, "two", [*verdicts(), *gone])
+    assert found.n_train == N - 1
+    assert "21 decided images are not in the run any more, or have no embedding: they were passed over" in found.notes
+    with pytest.raises(UsageError, match="too few verdicts to learn from") as refusal:
+        learn(run, "two", gone)
+    assert "0 to keep and 0 to remove with an embedding in this run" in str(refusal.value)
+
+
+def test_the_fewest_verdicts_teach_and_claim_nothing(run):
+    kept, removed = np.flatnonzero(RATING < 2)[:5], np.flatnonzero(RATING > 4)[:5]
+    said = [CurrentVerdict(f"{i:04d}.png", i in removed, {}) for i in [*kept, *removed]]
+    found = learn(run, "two", said, min_similarity=UNLIKE)
+    assert (found.n_train, found.n_held_out) == (10, 10)
+    assert found.sentence.endswith("no clear difference yet")

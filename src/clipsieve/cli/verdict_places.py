@@ -48,21 +48,22 @@ def shown_name(text: str) -> Path:
 
 
 @contextmanager
-def open_named_ledger(runs: Sequence[Run], text: str) -> Iterator[Ledger | None]:
-    """Open a ledger to read the verdicts on the first of some runs that has any; None if there are none.
+def open_named_ledger(runs: Sequence[Run], text: str) -> Iterator[tuple[Ledger | None, Run]]:
+    """Open a ledger to read the verdicts on the first of some runs that has any, and say which; None if there are none.
 
     A run whose review has never begun has none anywhere.
     """
     from clipsieve.review.keys import find_run_key
     from clipsieve.review.ledger import open_ledger
 
-    for key in dict.fromkeys(map(find_run_key, runs)):
+    for run in runs:
+        key = find_run_key(run)
         if key is not None:
             with open_ledger(text if _is_url(text) else Path(text), key) as ledger:
                 if ledger.rows():
-                    yield ledger
+                    yield ledger, run
                     return
-    yield None
+    yield None, runs[0]
 
 
 def load_verdicts(run: Run, given: str | None) -> ImageVerdicts | None:
@@ -81,12 +82,15 @@ def load_verdicts(run: Run, given: str | None) -> ImageVerdicts | None:
         return None
     if not is_ledger(text):
         return read_image_verdicts(text)
-    with open_named_ledger([run], text) as ledger:
+    with open_named_ledger([run], text) as (ledger, _):
         if ledger is None:
             if given is not None:
                 render.print_warning(f"the ledger `{shown_name(text)}` holds no verdicts on this run")
             return None
-        found = image_verdicts(ledger, path=shown_name(text), is_file=not _is_url(text))
+        found = image_verdicts(ledger, run, path=shown_name(text), is_file=not _is_url(text))
+    if found.n_elsewhere:
+        images = render.count(found.n_elsewhere, "image")
+        render.print_warning(f"verdicts on {images} were left out: the files were replaced since, or are gone")
     if given is None:
         n_open = sum(verdict.unwanted is None for verdict in found.by_image.values())
         undecided = f", {n_open:,} of them undecided" if n_open else ""
@@ -107,8 +111,8 @@ def load_sample(run: Run, text: str) -> tuple[str, tuple[Verdict, ...]] | None:
     if not is_ledger(text):
         return None
     name = str(shown_name(text))
-    with open_named_ledger([run], text) as ledger:
-        audit = read_audit(ledger) if ledger is not None else Audit()
+    with open_named_ledger([run], text) as (ledger, _):
+        audit = read_audit(ledger, run) if ledger is not None else Audit()
     if not audit.n_reached:
         raise UsageError(
             f"`{name}` has no verdicts on a random sample",
@@ -131,14 +135,13 @@ def load_ratings_from_ledger(
     from clipsieve.review.flows import audit_labels, ratings
 
     name = shown_name(text)
-    with open_named_ledger(runs, text) as ledger:
+    with open_named_ledger(runs, text) as (ledger, run):
         if ledger is None:
             raise UsageError(
                 f"`{name}` holds no verdicts on this run", hint="review some images with `clipsieve review RUN`"
             )
         if not random_only:
-            return ratings(ledger, path=name)
-        run = runs[0]
+            return ratings(ledger, run, path=name)
         tuned_on = read_score_facts(run, chosen_scores(run, scores_name)).tuned_on
         found = audit_labels(ledger, run, tuned_on=tuned_on, path=name)
     render.print_note(_how_far(found.audit))

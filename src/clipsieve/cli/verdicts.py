@@ -153,7 +153,7 @@ def _opened(run: Run, ledger: str | None) -> Iterator[Ledger | None]:
             raise UsageError(f"there is no ledger `{place}`")
         yield None
         return
-    with open_named_ledger([run], str(place)) as found:
+    with open_named_ledger([run], str(place)) as (found, _):
         yield found
 
 

@@ -51,6 +51,8 @@ class ImageVerdicts:
         Why a sample cannot be read; names the file and the line.
     is_file : bool
         Whether they come from a file that another person can be given; False for a database behind a URL.
+    n_elsewhere : int
+        Images whose verdicts were left out: they are about a file that was replaced since, or is gone.
     """
 
     path: Path
@@ -59,6 +61,7 @@ class ImageVerdicts:
     sample: tuple[Verdict, ...] | None = None
     sample_problem: str | None = None
     is_file: bool = True
+    n_elsewhere: int = 0
 
     @property
     def is_sample(self) -> bool:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from clipsieve.errors import NotAllowedError, RunConflictError, UsageError
+from clipsieve.review.audit import held_back
 from clipsieve.review.catalog import Catalog
 from clipsieve.review.consensus import Board
 from clipsieve.review.deciding import SentVerdict
@@ -205,6 +206,9 @@ class Desk:
             raise RunConflictError("the classifier is learning already", hint="wait until it is done")
         try:
             self.standing.sync()
+            sample = self.preparation.sample
+            if sample is None:  # whatever is learned from can never vouch for a threshold
+                raise RunConflictError("the random audit is still being drawn", hint="ask again in some seconds")
             rows = self.standing.counting([row for _, row in self.ledger.rows()])
             board = Board()  # of its own: people go on deciding meanwhile
             board.add(rows)
@@ -213,7 +217,7 @@ class Desk:
                 self.catalog.scores_name,
                 board,
                 model=self.options.model,
-                held_back=self._held_back(),
+                held_back=held_back(self.catalog, sample),
                 ledger_sha256=verdict_digest(rows),
             )
             with self._handing:
@@ -224,14 +228,6 @@ class Desk:
             return asdict(report)
         finally:
             self._learning.release()
-
-    def _held_back(self) -> set[str]:
-        """Return the images of the random audit, which vouch for thresholds as long as no classifier learns from them.
-
-        Of a small run they are nearly all of it, and then there is nothing else to learn from.
-        """
-        sample = self.preparation.sample or ()
-        return {image.image_id for image in sample} if 2 * len(sample) <= self.catalog.is_seen.sum() else set()
 
     def summary(self) -> dict[str, Any]:
         """Return how far the review is, who did how much, and how well people agree."""

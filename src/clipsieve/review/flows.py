@@ -19,6 +19,7 @@ from clipsieve.review.consensus import Board
 from clipsieve.review.ledger import verdict_digest
 from clipsieve.review.reach import Audit, judge
 from clipsieve.review.records import CurrentVerdict, VerdictRow
+from clipsieve.review.versions import rows_about
 
 if TYPE_CHECKING:
     from clipsieve.review.ledger import Ledger
@@ -74,13 +75,15 @@ class AuditLabels:
     is_random: bool
 
 
-def image_verdicts(ledger: Ledger, *, path: Path | None = None, is_file: bool = True) -> ImageVerdicts:
+def image_verdicts(ledger: Ledger, run: Run, *, path: Path | None = None, is_file: bool = True) -> ImageVerdicts:
     """Return what holds for each image now, as `export` and `report` take it.
 
     Parameters
     ----------
     ledger : Ledger
         Of the run.
+    run : Run
+        As it is now: verdicts on files that it does not hold any more are left out.
     path : Path, optional
         What the ledger is called; `verdicts.db` by default.
     is_file : bool, default=True
@@ -91,7 +94,8 @@ def image_verdicts(ledger: Ledger, *, path: Path | None = None, is_file: bool = 
     LedgerError
         If it cannot be read.
     """
-    rows = _rows(ledger)
+    everything = [row for _, row in ledger.rows()]
+    rows = rows_about(run, everything)
     board = _board(rows)
     audit = judge(ledger.samples.newest(), rows, board)
     return ImageVerdicts(
@@ -100,6 +104,7 @@ def image_verdicts(ledger: Ledger, *, path: Path | None = None, is_file: bool = 
         by_image={current.image_id: _image_verdict(current) for current in board.all()},
         sample=audit.verdicts or None,
         is_file=is_file,
+        n_elsewhere=len({row.image_id for row in everything} - {row.image_id for row in rows}),
     )
 
 
@@ -109,23 +114,25 @@ def _image_verdict(current: CurrentVerdict) -> ImageVerdict:
     return ImageVerdict(current.unwanted, who, max(n_verdicts, 1))
 
 
-def read_audit(ledger: Ledger) -> Audit:
+def read_audit(ledger: Ledger, run: Run) -> Audit:
     """Return the random audit with what people said of it, as far as they have come; see `judge`.
 
     Its verdicts are in the sample's own order, as `estimate_from_verdicts` takes them. An image that people looked at without a
     decision counts as one that somebody was unsure of. Empty if no sample was drawn.
     """
-    rows = _rows(ledger)
+    rows = _rows(ledger, run)
     return judge(ledger.samples.newest(), rows, _board(rows))
 
 
-def ratings(ledger: Ledger, *, path: Path | None = None) -> Ratings:
+def ratings(ledger: Ledger, run: Run, *, path: Path | None = None) -> Ratings:
     """Return the decided images of a ledger as labels, by their ids in the run.
 
     Parameters
     ----------
     ledger : Ledger
         Of the run.
+    run : Run
+        As it is now: verdicts on files that it does not hold any more are left out.
     path : Path, optional
         What the ledger is called; `verdicts.db` by default.
 
@@ -136,7 +143,7 @@ def ratings(ledger: Ledger, *, path: Path | None = None) -> Ratings:
     UsageError
         If nothing is decided.
     """
-    rows = _rows(ledger)
+    rows = _rows(ledger, run)
     decided = {c.image_id: int(c.unwanted) for c in _board(rows).all() if c.unwanted is not None}
     if not decided:
         raise UsageError(
@@ -173,7 +180,7 @@ def audit_labels(ledger: Ledger, run: Run, *, tuned_on: Collection[str] = (), pa
         If no sample was drawn, it was drawn from another state of the run, or no image of some stratum can vouch.
     """
     name = path or Path(LEDGER_FILE)
-    rows = _rows(ledger)
+    rows = _rows(ledger, run)
     audit = judge(ledger.samples.newest(), rows, _board(rows))
     if not audit.verdicts:
         raise UsageError(
@@ -251,8 +258,9 @@ def labels_of(labels: dict[str, int], *, sha256: str, path: Path | None = None) 
     )
 
 
-def _rows(ledger: Ledger) -> list[VerdictRow]:
-    return [row for _, row in ledger.rows()]
+def _rows(ledger: Ledger, run: Run) -> list[VerdictRow]:
+    """Return the rows that are about files that the run holds: others say nothing of what lies there now."""
+    return rows_about(run, [row for _, row in ledger.rows()])
 
 
 def _board(rows: Sequence[VerdictRow]) -> Board:

@@ -137,7 +137,7 @@ def learn(
     """
     started = time.monotonic()
     facts = read_score_facts(run, scores_name)
-    rated, passed_over = _rated(run, board, held_back)
+    rated, passed_over = _rated(run, board, frozenset(held_back))
     prior, notes = find_prior(run, scores_name, model=model)
     method = ProbeMethod(seed=seed) if prior.is_placeholder else SoftPromptMethod(seed=seed)
 
@@ -158,7 +158,8 @@ def learn(
     origin = _origin(rated, scores_name, ledger_sha256, found.to_json())
     classifier = replace(classifier, provenance={**classifier.provenance, **origin})  # type: ignore[type-var]
     name = _save(run, classifier)
-    scored = score(run, classifier, name=name, on_progress=on_progress)
+    with one_core_each():  # the products are small: to divide them takes longer than to make them
+        scored = score(run, classifier, name=name, on_progress=on_progress)
     said = (*passed_over, *_repeated(related), *found.notes, *_doubts(classifier), *_promises(facts, classifier, name))
     return LearnReport(
         name=name,
@@ -216,13 +217,16 @@ def _rated(
 
     UsageError if they are too few.
     """
-    left_out = frozenset(held_back)
     current = board.all() if isinstance(board, Board) else board
-    said = {v.image_id: int(v.unwanted) for v in current if v.unwanted is not None and v.image_id not in left_out}
+    said = {v.image_id: int(v.unwanted) for v in current if v.unwanted is not None and v.image_id not in held_back}
     decided = {image_id: said[image_id] for image_id in sorted(said)}
     n_remove = sum(decided.values())
     _check_enough(len(decided) - n_remove, n_remove)
-    rated = join_ratings(run, labels_of(decided, sha256="")).labelled()
+    try:
+        rated = join_ratings(run, labels_of(decided, sha256="")).labelled()
+    except UsageError:
+        _check_enough(0, 0, " with an embedding in this run")
+        raise
     n_remove = int(rated.labels.sum())
     _check_enough(len(rated.labels) - n_remove, n_remove, " with an embedding")
     n_gone = len(decided) - len(rated.labels)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +11,10 @@ from jaxtyping import Int64
 
 from clipsieve.classifiers import builtin_taxonomy, load_taxonomy
 from clipsieve.classifiers.taxonomy import Taxonomy
-from clipsieve.engines import plan_prevalence
 from clipsieve.engines.concepts import ConceptVectors, build_concepts
 from clipsieve.engines.verdicts import SampledImage
 from clipsieve.errors import ClipsieveError
+from clipsieve.review.audit import draw
 from clipsieve.review.catalog import Catalog
 from clipsieve.review.duplicates import find_groups
 from clipsieve.review.options import DeskOptions
@@ -84,7 +83,8 @@ class Preparation:
 
     def _run(self) -> None:
         try:
-            self.sample = self._draw()
+            run, name, options = self._catalog.run, self._catalog.scores_name, self._options
+            self.sample = draw(run, name, self._ledger, width=options.audit_width, seed=options.audit_seed)
             index = VectorIndex.build(self._catalog.run, concepts=self._concepts(), on_progress=self._on_progress)
             self.index, self.share = index, 1.0
             self.groups = self._find_groups(index)
@@ -99,15 +99,6 @@ class Preparation:
         if self._is_stopped.is_set():
             raise _Stopped
         self.share = n_done / max(n_total, 1)
-
-    def _draw(self) -> tuple[SampledImage, ...]:
-        found = self._ledger.samples.load()
-        if not found:
-            name, options = self._catalog.scores_name, self._options
-            plan = plan_prevalence(self._catalog.run, name, width=options.audit_width, seed=options.audit_seed)
-            self._ledger.samples.save(plan.images, plan.scores_name, datetime.now(UTC))
-            found = plan.images
-        return tuple(found)
 
     def _concepts(self) -> ConceptVectors | None:
         if self._taxonomy is None:

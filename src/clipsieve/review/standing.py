@@ -15,6 +15,7 @@ from clipsieve.review.catalog import Catalog
 from clipsieve.review.consensus import Board
 from clipsieve.review.records import Choice, CurrentVerdict, VerdictRow, Voice
 from clipsieve.review.tally import Tally
+from clipsieve.review.versions import is_about
 
 if TYPE_CHECKING:
     from clipsieve.review.ledger import Ledger
@@ -110,7 +111,7 @@ class Standing:
 
     def is_about_this_run(self, row: VerdictRow, place: int) -> bool:
         """Return whether a row of the ledger is about the file in a row of the run; -1 is no row."""
-        return place >= 0 and _is_about(row, self._catalog.sha256(place))
+        return place >= 0 and is_about(row, self._catalog.sha256(place))
 
     def counting(self, rows: Sequence[VerdictRow]) -> list[VerdictRow]:
         """Return those of some rows that are about files that the run holds."""
@@ -191,10 +192,6 @@ class Standing:
             with self.lock:
                 found = [self.board.current(name) for name in names[start : start + _CHUNK]]
             yield from (verdict for verdict in found if verdict is not None)
-
-
-def _is_about(row: VerdictRow, sha256: str | None) -> bool:
-    return row.sha256 is None or sha256 is None or row.sha256 == sha256
 
 
 def _says_the_same(known: VerdictRow | None, row: VerdictRow) -> bool:

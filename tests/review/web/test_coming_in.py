@@ -44,6 +44,25 @@ class TestComingIn:
         assert "url=/" in visitor.get("/login?token=the-token").text
         assert visitor.get("/api/state").json()["annotator"] == "carol"
 
+    def test_a_session_of_another_name_ends_where_a_name_is_given(self, visit):
+        ann = visit(annotator="ann")
+        ann.get("/login?token=the-token")
+        old = dict(ann.client.cookies)
+        bob = visit(annotator="bob")
+        bob.client.cookies.update(old)
+        assert bob.get("/").headers["location"] == "/login", "it may not decide as ann here"
+        assert ann.get("/api/state").status_code == 401, "and it has ended"
+        answer = bob.get("/login?token=the-token")
+        bob.client.cookies = dict(answer.cookies)
+        assert bob.get("/api/state").json()["annotator"] == "bob"
+
+    def test_a_preset_name_has_the_role_of_this_start(self, visit):
+        before = visit(annotator="carol")
+        before.get("/login?token=the-token")
+        after = visit(annotator="carol", role=Role.REVIEWER)
+        after.client.cookies.update(before.client.cookies)
+        assert after.get("/api/state").json()["role"] == Role.REVIEWER
+
     @pytest.mark.parametrize("name", ["", " ", "x" * 81, "a\x00b", "a\nb", "a\u202eb", "\u200b", "\ud7ff\uffff"])
     def test_a_name_is_text_that_can_be_seen(self, visit, name):
         visitor = visit()
@@ -56,7 +75,9 @@ class TestComingIn:
         second.client.cookies.update(first.client.cookies)
         assert second.look_up_key().get("/api/state").status_code == 200
         assert second.form("/logout", {"csrf": "x"}).status_code == 403
-        assert second.form("/logout", {"csrf": second.csrf}).status_code == 303
+        answer = second.form("/logout", {"csrf": second.csrf})
+        # The storage stays: decisions may lie in it that were not sent yet.
+        assert (answer.status_code, answer.headers["clear-site-data"]) == (303, '"cache"')
         assert first.get("/api/state").status_code == 401
 
     def test_a_password_is_asked_for_where_there_are_accounts(self, visit, accounts):
@@ -80,6 +101,19 @@ class TestComingIn:
         assert statuses == [403, 403, 429, 403, 429, 429]
         assert int(visitor.form("/login", {"name": "z", "password": "wrong"}).headers["retry-after"]) > 1
 
+    def test_nobody_locks_out_somebody_elsewhere(self, visit, accounts):
+        limits = Limits(failed_by_name=Limit(2, 0.001), failed_anywhere=Limit(5, 0.001))
+        visitor = visit(token=None, has_accounts=True, limits=limits)
+
+        def attempt(address: str, password: str) -> int:
+            visitor.client._transport.client = (address, 5)
+            return visitor.form("/login", {"name": "ann", "password": password}).status_code
+
+        assert [attempt("192.0.2.1", "wrong") for _ in range(4)] == [403, 403, 429, 429]
+        assert attempt("192.0.2.2", "a long password") == 303
+        visitor.client.cookies.clear()
+        assert [attempt(f"192.0.2.{n}", "wrong") for n in range(3, 8)] == [403, 403, 403, 429, 429]
+
     def test_who_logs_in_rightly_uses_up_no_attempts(self, visit, accounts):
         visitor = visit(token=None, has_accounts=True, limits=Limits(failed_by_name=Limit(1, 0.001)))
         for _ in range(3):
@@ -87,6 +121,17 @@ class TestComingIn:
 
     def test_a_session_without_an_account_is_none_where_accounts_are_asked_for(self, visit, small_desk):
         before = visit().log_in("mallory")
+        after = visit(token=None, has_accounts=True)
+        after.client.cookies.update(before.client.cookies)
+        assert after.get("/api/state").status_code == 401
+
+    @pytest.mark.parametrize("preset", [None, "bob"])
+    def test_a_name_without_its_password_is_no_account_later(self, visit, accounts, preset):
+        before = visit(annotator=preset)
+        before.get("/login?token=the-token")
+        if preset is None:
+            before.form("/login", {"name": "bob"})
+        assert before.get("/api/state").json()["role"] == Role.ADJUDICATOR
         after = visit(token=None, has_accounts=True)
         after.client.cookies.update(before.client.cookies)
         assert after.get("/api/state").status_code == 401

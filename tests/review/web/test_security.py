@@ -12,7 +12,7 @@ from clipsieve.review.web.assets import load_assets
 from clipsieve.review.web.limits import Buckets
 from review_client import HOSTILE, ORIGIN, SHA, TAKE, SmallDesk, flat, ledger_fault
 
-WRITES = ["take", "verdicts", "search", "similar", "group", "release", "learn"]
+WRITES = ["take", "verdicts", "search", "similar", "group", "release", "renew", "learn"]
 READS = ["/api/state", "/api/summary", "/api/openapi.json", f"/images/0/{SHA[:16]}/small.webp"]
 PATHS = [
     "/",
@@ -89,6 +89,13 @@ class TestForgedRequests:
         for path in ("/", "/api/state", "/login?token=the-token", "/static/review.js"):
             answer = reviewer.get(path, Host=host)
             assert (answer.status_code, "set-cookie" in answer.headers) == (400, False)
+
+    @pytest.mark.parametrize(("host", "status"), [("localhost", 303), ("LOCALHOST:80", 303), ("localhost:8765", 400)])
+    def test_a_host_without_a_port_means_the_port_of_the_scheme(self, visit, host, status):
+        visitor = visit(origins=("http://localhost",), hosts=("localhost",))
+        own = {"Host": host, "Origin": "http://localhost"}
+        visitor.get("/login?token=the-token", **own)
+        assert visitor.form("/login", {"name": "ann"}, **own).status_code == status
 
     def test_a_cookie_that_is_none_opens_nothing(self, visit):
         visitor = visit().log_in()
@@ -173,6 +180,11 @@ class TestWhatIsServed:
             assert "immutable" in lasting.headers["cache-control"]
         assert visitor.get("/static/").status_code == 404
         assert visitor.get("/static/review.html.j2").status_code == 404
+
+    def test_browsers_find_the_icon_that_they_ask_for_unasked(self, visit):
+        answer = visit().get("/favicon.ico")
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/svg+xml")
+        assert answer.content == load_assets()["icon.svg"].content
 
     def test_script_in_names_and_captions_is_data(self, reviewer):
         for path in ("/", "/summary"):

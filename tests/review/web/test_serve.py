@@ -47,9 +47,10 @@ def test_with_accounts_there_is_no_token(accounts):
 
 
 def test_a_preset_name_has_the_role_of_its_account(accounts):
-    for name, role in (("ann", Role.ADJUDICATOR), ("bob", Role.REVIEWER), ("carol", Role.ADJUDICATOR)):
+    for name, role in (("ann", Role.ADJUDICATOR), ("BOB", Role.REVIEWER), ("carol", Role.ADJUDICATOR)):
         access = access_for(accounts, host="localhost", port=1, annotator=name)
         assert (access.role, access.has_accounts, access.token is None) == (role, False, False)
+        assert access.annotator == name.lower()  # as the account is written
     with pytest.raises(UsageError, match="no name"):
         access_for(accounts, host="localhost", port=1, annotator="a\x00")
 
@@ -58,9 +59,49 @@ def test_another_server_before_it_speaks_for_it(accounts):
     access = access_for(accounts, host="127.0.0.1", port=8765, public_url="HTTPS://Review.Example.org:443/")
     assert access.origins[0] == "https://review.example.org"
     assert access.is_secure
-    for url in ("review.example.org", "ftp://x", "https://x/path", "https://user:pw@x", "https://", "https://x?y"):
+    wrong = ["https://x:99999", "https://[x", "https://:pw@x", "https://\u00eb..example", "https://@x"]
+    for url in (
+        "review.example.org",
+        "ftp://x",
+        "https://x/path",
+        "https://user:pw@x",
+        "https://",
+        "https://x?y",
+        *wrong,
+    ):
         with pytest.raises(UsageError, match="public URL"):
             access_for(accounts, host="127.0.0.1", port=1, public_url=url)
+
+
+def test_a_name_in_other_letters_is_written_as_browsers_write_it(accounts):
+    access = access_for(accounts, host="127.0.0.1", port=8765, public_url="https://R\u00cbview.example.org:8443")
+    assert access.origins[0] == "https://xn--rview-nsa.example.org:8443"
+    assert access.is_own_host("xn--rview-nsa.example.org:8443", None)
+
+
+def test_behind_https_nothing_is_answered_past_it(accounts):
+    access = access_for(accounts, host=EVERYWHERE, port=8765, public_url="https://review.example.org")
+    for host in ("192.0.2.7:8765", f"{socket.gethostname()}:8765", "review.example.org:8765"):
+        assert not access.is_own_host(host, ("192.0.2.7", 8765))
+    assert access.is_own_host("review.example.org", ("192.0.2.7", 8765))
+    assert access.is_own_host("127.0.0.1:8765", ("127.0.0.1", 8765)), "the server before it may ask so"
+    told = access_for(accounts, host=EVERYWHERE, port=8765)
+    assert told.is_own_host("192.0.2.7:8765", ("192.0.2.7", 8765))
+
+
+@pytest.mark.parametrize(
+    ("port", "is_tls", "scheme"), [(80, False, "http"), (443, True, "https"), (8765, False, "http")]
+)
+def test_the_port_of_the_scheme_is_not_in_a_host(accounts, port, is_tls, scheme):
+    access = access_for(accounts, host=EVERYWHERE, port=port, is_tls=is_tls)
+    server, is_default = ("192.0.2.7", port), port != 8765
+    for name in ("192.0.2.7", socket.gethostname()):
+        assert access.is_own_host(name, server) == is_default
+        assert access.is_own_host(f"{name}:{port}", server)
+        assert not access.is_own_host(f"{name}:81", server)
+        shown = name if is_default else f"{name}:{port}"
+        assert access.is_own_origin(f"{scheme}://{shown}", f"{name}:{port}")
+    assert access.is_own_host("[2001:db8::7]", ("2001:db8::7", port)) == is_default
 
 
 def test_an_address_that_cannot_be_had_is_said_in_words(small_desk, tmp_path):

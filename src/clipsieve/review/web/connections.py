@@ -80,7 +80,7 @@ class Bounded(H11Protocol):
     def _make_room(self) -> bool:
         others = [each for each in self.connections if isinstance(each, Bounded) and each is not self]
         same = [] if self.is_trusted() else [each for each in others if each.address == self.address]
-        for crowd, most in ((same, MAX_OF_ADDRESS), (others, MAX_CONNECTIONS - 1)):
+        for crowd, most in ((same, MAX_OF_ADDRESS), (others, MAX_CONNECTIONS)):
             if len(crowd) < most:
                 continue
             idle = [each for each in crowd if each.is_idle() and not each.is_trusted()]

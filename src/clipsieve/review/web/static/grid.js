@@ -39,11 +39,11 @@ export class Grid {
 
   tile(item, place, view) {
     const tile = this.tiles.get(item) ?? made(item);
-    const isCurrent = place === view.at;
+    const isCurrent = place === view.at && !view.isIdle;
     const isMarked = view.marked.has(item.row);
     tile.dataset.place = place;
     tile.className = `tile${isCurrent ? " is-current" : ""}${isMarked ? " is-marked" : ""}${item.mine ? ` is-decided is-${item.mine}` : ""}`;
-    tile.tabIndex = isCurrent ? 0 : -1;
+    tile.tabIndex = place === view.at ? 0 : -1;
     tile.setAttribute("aria-selected", String(isMarked));
     if (isCurrent) tile.setAttribute("aria-current", "true");
     else tile.removeAttribute("aria-current");

@@ -5,6 +5,16 @@ import { $, h } from "./dom.js";
 const GROW_MS = 1000;
 const REST_MS = 600;
 const HOLD_MS = 250;
+const TOUCH_MS = 200; // a finger that only scrolls has moved by then
+const STILL_PX = 8;
+
+/** Cover whatever is clear: the window is left, or something is opened above the pictures. */
+export const coverAll = () => window.dispatchEvent(new Event("clipsieve-cover"));
+window.addEventListener("blur", coverAll);
+window.addEventListener("pagehide", coverAll);
+document.addEventListener("visibilitychange", coverAll);
+
+const isFar = (from, event) => Math.hypot(event.clientX - from.x, event.clientY - from.y) > STILL_PX;
 
 /** An element with the covered picture of an item; the style sheet covers every picture that is not told otherwise. */
 export function covered(item, size, alt = "") {
@@ -42,17 +52,18 @@ export class Stage {
     this.heldKey = null;
     this.timer = 0;
     this.size = null;
+    this.from = { x: 0, y: 0 };
     figure.addEventListener("contextmenu", (event) => event.preventDefault());
     figure.addEventListener("pointerdown", (event) => this.press(event));
     for (const kind of ["pointerup", "pointercancel", "pointerleave"]) figure.addEventListener(kind, () => this.cover());
-    figure.addEventListener("pointerenter", (event) => this.rest(event));
-    window.addEventListener("blur", () => this.cover());
-    document.addEventListener("visibilitychange", () => this.cover());
+    figure.addEventListener("pointermove", (event) => this.move(event));
+    window.addEventListener("clipsieve-cover", () => this.cover());
     window.addEventListener("keyup", (event) => this.lift(event));
   }
 
   show(item) {
-    if (this.item === item && this.figure.childElementCount) return;
+    const isSame = this.item?.row === item?.row && this.item?.picture === item?.picture;
+    if (isSame && this.figure.childElementCount) return;
     this.cover();
     this.item = item;
     const frame = h("div", { class: "frame" });
@@ -63,12 +74,21 @@ export class Stage {
   press(event) {
     if (event.button !== 0) return;
     event.preventDefault();
-    this.uncover(event.shiftKey ? "large" : this.settings.get("size"));
+    this.from = { x: event.clientX, y: event.clientY };
+    const show = () => this.uncover(event.shiftKey ? "large" : this.settings.get("size"));
+    if (event.pointerType === "mouse") show();
+    else this.later(TOUCH_MS, show);
   }
 
-  rest(event) {
-    if (event.pointerType !== "mouse" || !this.settings.get("rest")) return;
-    this.later(REST_MS, () => this.uncover(this.settings.get("size")));
+  /** A finger that moves scrolls; a mouse that comes to rest looks, if the person likes it so. */
+  move(event) {
+    if (event.pointerType !== "mouse") {
+      if (isFar(this.from, event)) this.cover();
+      return;
+    }
+    const isMoved = event.clientX !== this.from.x || event.clientY !== this.from.y; // browsers tell of moves when only the page has changed
+    this.from = { x: event.clientX, y: event.clientY };
+    if (isMoved && !this.size && this.settings.get("rest")) this.later(REST_MS, () => this.uncover(this.settings.get("size")));
   }
 
   hold(event, size) {
@@ -117,24 +137,38 @@ export class Peeking {
     this.grid = grid;
     this.timer = 0;
     this.isHeld = false;
+    this.tile = null;
+    this.from = { x: 0, y: 0 };
     grid.addEventListener("contextmenu", (event) => event.preventDefault());
     grid.addEventListener("pointerdown", (event) => this.press(event));
     for (const kind of ["pointerup", "pointercancel", "pointerleave"]) grid.addEventListener(kind, () => this.cover());
-    window.addEventListener("blur", () => this.cover());
+    grid.addEventListener("pointermove", (event) => this.move(event));
+    window.addEventListener("clipsieve-cover", () => this.cover());
   }
 
   press(event) {
     const tile = event.target.closest(".tile");
-    if (!tile || event.button !== 0 || event.shiftKey) return;
     this.isHeld = false;
+    if (!tile || event.button !== 0 || event.shiftKey) return;
+    this.tile = tile;
+    this.from = { x: event.clientX, y: event.clientY };
+    clearTimeout(this.timer);
     this.timer = setTimeout(() => {
       this.isHeld = true;
       tile.classList.add("is-peeked");
     }, HOLD_MS);
   }
 
+  /** Whoever moves on to another picture looks no more at this one. */
+  move(event) {
+    if (!this.tile) return;
+    const isGone = document.elementFromPoint(event.clientX, event.clientY)?.closest(".tile") !== this.tile;
+    if (isGone || (event.pointerType !== "mouse" && isFar(this.from, event))) this.cover();
+  }
+
   cover() {
     clearTimeout(this.timer);
+    this.tile = null;
     for (const tile of this.grid.querySelectorAll(".is-peeked")) tile.classList.remove("is-peeked");
   }
 

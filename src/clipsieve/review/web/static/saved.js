@@ -40,7 +40,7 @@ export class Saved {
   words() {
     const { state, n, problem, memory } = this.outbox;
     if (!n) return "All saved";
-    if (memory.size) return `${plural(n, "decision")} waiting – keep this page open: the browser stores nothing`;
+    if (memory.size) return `${plural(n, "verdict")} waiting – keep this page open: the browser stores nothing`;
     if (state === "waiting") return `${n} waiting – ${problem?.status ? "the server is busy" : "offline"}, nothing is lost`;
     if (state === "logged-out") return `${n} waiting – log in again, nothing is lost`;
     return `Saving ${n}`;
@@ -53,7 +53,7 @@ export class Saved {
     if (!dialog) return;
     this.isAsked = true;
     const { n } = this.outbox;
-    $("#login-words").textContent = n ? `${plural(n, "decision")} ${n === 1 ? "waits" : "wait"} in this browser.` : "your place is kept.";
+    $("#login-words").textContent = n ? `${plural(n, "verdict")} ${n === 1 ? "waits" : "wait"} in this browser.` : "your place is kept.";
   }
 
   async comeBack(isLoud) {
@@ -77,7 +77,7 @@ export class Saved {
     if (!refused.length) return;
     const look = h("button", { type: "button" }, "Look");
     look.addEventListener("click", () => dialogs.refused(this.outbox));
-    notify(refused.length === 1 ? `A decision was not taken: ${refused[0].why}` : `${refused.length} decisions were not taken: ${refused[0].why}`, { kind: "error", action: look });
+    notify(refused.length === 1 ? `A verdict was not taken: ${refused[0].why}` : `${refused.length} verdicts were not taken: ${refused[0].why}`, { kind: "error", action: look });
     this.render();
   }
 }
