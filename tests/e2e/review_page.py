@@ -20,7 +20,9 @@ COMMAND = [sys.executable, "-m", "clipsieve", "review"]
 FAULTS = (
     "addEventListener('securitypolicyviolation', e => console.error('policy: ' + e.violatedDirective + e.blockedURI))"
 )
-TAKEN = """const ask = window.fetch; window.taken = []; window.fetch = async (...how) => {
+# What was handed out, and a server that takes its time.
+TAKEN = """const ask = window.fetch; window.taken = []; window.slow = {}; window.fetch = async (...how) => {
+  if (window.slow[how[0]]) await new Promise(go => setTimeout(go, window.slow[how[0]]));
   const answer = await ask(...how);
   if (how[0] === "/api/take" && answer.ok) {
     answer.clone().json().then(({items}) => window.taken.push(...items.map(item => item.row)));

@@ -203,7 +203,7 @@ def test_when_a_queue_is_done_no_key_decides_anything(browser, lone):
         n = ann.count("[role=option]")
         ann.press(*"k" * n)
         until(lambda: "This queue is done" in ann.text("#message"))
-        ann.press("r", "r", "u", "Shift+ArrowRight", "Shift+ArrowLeft", "x", "g", "m", "ArrowDown")
+        ann.press("r", "r", "u", "x", "g", "m", "ArrowDown", "ArrowRight", "r")
         ann.saved()
         assert [row.choice for row in lone.rows()] == [Choice.KEEP] * n
         ann.press("ArrowLeft")  # back on purpose: to change one's mind, once for each press
@@ -226,7 +226,7 @@ def test_nothing_happens_in_an_empty_queue(browser, lone):
 @pytest.fixture
 def loose(tmp_path):
     """Give a review in which many images look alike."""
-    opened = Server(copy_run(tmp_path / "run"), str(tmp_path / "verdicts.db"), "--similarity", "0.8255")
+    opened = Server(copy_run(tmp_path / "run", 240), str(tmp_path / "verdicts.db"), "--similarity", "0.8255")
     yield opened
     opened.stop()
 
@@ -234,7 +234,7 @@ def loose(tmp_path):
 def test_in_a_queue_of_groups_every_key_decides_the_group_that_is_shown(browser, loose):
     with Reviewer(browser, loose) as ann:
         ann.find_ready()
-        ann.page.route("**/api/group", lambda route: (ann.page.wait_for_timeout(300), route.continue_()))
+        ann.page.evaluate("window.slow['/api/group'] = 500")
         ann.choose_queue("Near-duplicates")
         ann.press("k", "r")  # too early: the group is coming
         assert ann.page.locator("[data-action=keep]").is_disabled()
@@ -287,6 +287,8 @@ def test_a_group_without_marks_is_not_decided(browser, loose):
 def test_only_what_reviewers_differ_about_is_settled(browser, loose):
     with Reviewer(browser, loose) as ann:
         ann.find_ready()
+        open_a_large_group(ann)
+        ann.press("Escape")
         row = ann.decide("u")
         ann.saved()
         ann.choose_queue("Disagreements")
@@ -332,7 +334,7 @@ def test_the_audit_shows_no_score_on_any_way(browser, lone):
 
 def test_a_verdict_names_the_scores_that_were_shown(browser, lone):
     with Reviewer(browser, lone) as ann:
-        for i in range(20):
+        for i in range(40):
             ann.decide("kr"[i % 2])
         ann.press("l")
         ann.page.get_by_role("button", name="Learn now").click()

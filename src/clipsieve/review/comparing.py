@@ -124,8 +124,8 @@ def compare(
     """
     rated, group = held.rated, held.related.group
     tested, notes, is_flattered = _tested(rated, group, held.tuned_on)
-    side = _sides(rated.labels, group)
-    n_groups = [len(np.unique(group[tested & (side == label)])) for label in (0, 1)]
+    kind = _kinds(rated.labels, group)
+    n_groups = [len(np.unique(group[tested & has_label])) for has_label in (kind <= 1, kind >= 1)]
     n_folds = min(N_FOLDS if len(group) <= MANY else N_FOLDS_OF_MANY, *n_groups)
     if n_folds < 2:
         reason = "all images to keep, or all to remove, are alike or of one decision: nothing could be held out"
@@ -135,7 +135,7 @@ def compare(
     rng = np.random.default_rng(seed)
     before, after = [], []
     for _ in range(n_repeats):
-        fold = _folds(group, 2 * tested + side, n_folds, rng)
+        fold = _folds(group, 3 * tested + kind, n_folds, rng)
         learned = _out_of_fold(held, fold, tested, fit, each)
         luck = rng.random(len(fold))
         after.append(_predictions(rated.labels, group, tested, fold, learned, luck))
@@ -166,17 +166,19 @@ def _tested(
     return np.ones(len(group), dtype=bool), (f"{known}, which flatters it in the comparison",), True
 
 
-def _sides(labels: Int64[np.ndarray, "n"], group: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, "n"]:
-    """Return for each image whether its group has an unwanted one: so there are folds with both labels in the rest of each."""
-    has_unwanted = np.zeros(int(group.max()) + 1, dtype=np.int64)
-    np.maximum.at(has_unwanted, group, labels)
-    return np.asarray(has_unwanted[group])
+def _kinds(labels: Int64[np.ndarray, "n"], group: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, "n"]:
+    """Return for each image whether its group has wanted images alone (0), unwanted ones alone (2), or both (1)."""
+    n_unwanted, n_all = np.bincount(group, labels), np.bincount(group)
+    return np.asarray(((n_unwanted > 0).astype(np.int64) + (n_unwanted == n_all))[group])
 
 
 def _folds(
     group: Int64[np.ndarray, "n"], kind: Int64[np.ndarray, "n"], n_folds: int, rng: np.random.Generator
 ) -> Int64[np.ndarray, "n"]:
-    """Return a fold for each image: groups are dealt whole, those of each kind in turn."""
+    """Return a fold for each image: groups are dealt whole, those of each kind in turn.
+
+    Those with both labels stand between the others: so the groups with either label follow one another, and spread.
+    """
     fold_of = np.empty(int(group.max()) + 1, dtype=np.int64)
     dealt = 0
     for each in np.unique(kind)[::-1]:

@@ -122,10 +122,10 @@ SERVER = """
     from review_client import SmallDesk
 
     class SlowDesk(SmallDesk):
-        def search(self, session, text, n):
+        def search(self, session, text, n, **how):
             print("searching", flush=True)
             time.sleep(0.7)
-            return super().search(session, text, n)
+            return super().search(session, text, n, **how)
 
     with open_ledger(sys.argv[1], "small") as ledger:
         serve(SlowDesk(ledger), host=sys.argv[2], port=0, annotator="ann", on_start=lambda url: print(url, flush=True))
