@@ -120,7 +120,7 @@ class Reviewer:
     def __exit__(self, kind, error, trace) -> None:
         self.context.close()
         if kind is None:
-            assert not self.faults
+            assert not self.faults, self.faults
 
     def press(self, *keys: str) -> None:
         for key in keys:

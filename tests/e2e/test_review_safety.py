@@ -72,7 +72,7 @@ def test_after_the_end_of_a_session_what_waits_is_sent_when_somebody_is_back(bro
         ann.context.clear_cookies()
         ann.decide("k")
         ann.page.wait_for_selector("#login-dialog[open]")
-        assert "1 decision waits" in ann.text("#login-words")
+        assert "1 verdict waits" in ann.text("#login-words")
         other = ann.context.new_page()
         other.goto(lone.url)
         other.wait_for_selector("#name").fill("ann")

@@ -190,7 +190,7 @@ def test_near_duplicates_that_were_decided_one_by_one_teach_once_and_are_tested_
     assert found.after.roc_auc.value < 0.65
     assert found.sentence.endswith("no clear difference yet")
     assert "120 decided images are near-duplicates of others with the same verdict: they teach once" in found.notes
-    assert learn(near, "two", said, min_similarity=UNLIKE).after.roc_auc.value > 0.8
+    assert learn(near, "two", said, min_similarity=UNLIKE).after.roc_auc.value > 0.7
 
 
 def test_images_that_are_gone_are_passed_over_and_a_note_says_so(run):

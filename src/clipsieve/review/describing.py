@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +10,7 @@ import pyarrow as pa
 from jaxtyping import Int64
 
 from clipsieve.errors import RunConflictError
+from clipsieve.review.kept import ByteBounded
 from clipsieve.review.run_parts import read_images
 from clipsieve.store import Run
 
@@ -58,8 +57,7 @@ class Describer:
 
     def __init__(self, run: Run, starts: Int64[np.ndarray, "_"]) -> None:
         self._run, self._starts = run, starts
-        self._kept: OrderedDict[int, pa.Table] = OrderedDict()
-        self._lock = threading.Lock()
+        self._kept: ByteBounded[int, pa.Table] = ByteBounded(CACHE_BYTES, lambda table: int(table.nbytes))
 
     def describe(self, rows: Sequence[int]) -> list[Described]:
         """Return what is known of some images, in their order.
@@ -80,17 +78,13 @@ class Describer:
         return [found[int(row)] for row in rows]
 
     def _table(self, part: int) -> pa.Table:
-        with self._lock:
-            if part in self._kept:
-                self._kept.move_to_end(part)
-                return self._kept[part]
+        kept = self._kept.get(part)
+        if kept is not None:
+            return kept
         table = read_images(self._run, part, _COLUMNS).select(_COLUMNS)
         if table.num_rows != self._starts[part + 1] - self._starts[part]:
             raise RunConflictError(
                 f"`{self._run.path}` was scanned anew while it was open", hint="open it again to see what it holds now"
             )
-        with self._lock:
-            self._kept[part] = table
-            while len(self._kept) > 1 and sum(kept.nbytes for kept in self._kept.values()) > CACHE_BYTES:
-                self._kept.popitem(last=False)
+        self._kept.put(part, table)
         return table

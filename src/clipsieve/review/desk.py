@@ -217,6 +217,7 @@ class Desk:
                 self.catalog.scores_name,
                 board,
                 model=self.options.model,
+                min_similarity=self.options.min_similarity,
                 held_back=held_back(self.catalog, sample),
                 ledger_sha256=verdict_digest(rows),
             )

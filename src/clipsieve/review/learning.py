@@ -30,8 +30,7 @@ from clipsieve.store import Run
 __all__ = ["FEWEST", "LEARNED", "LearnReport", "learn"]
 
 FEWEST = 5  # of either verdict: one of each for every fold
-MANY = 500  # images that teach: above, each fold of the comparison gets the strength that all of them chose
-CHOSEN_ON = 2000  # images at most by which the strength is chosen: more take longer, and choose alike
+MANY = 2000  # images that teach: above, so many of them choose the strength, once for all folds
 FOLDER = "review"  # in the run, where learned classifiers lie
 LEARNED = "learned-"  # and a number: the name of the scores
 
@@ -192,12 +191,12 @@ def _with_strength(
 ) -> SoftPromptMethod | ProbeMethod:
     """Return the method, where there are many images with the strength that some of them choose: as a prior, it fits all."""
     n = len(teaching.labels)
-    if n <= CHOSEN_ON:
+    if n <= MANY:
         return method
     order = np.random.default_rng(seed).permutation(n)
     order = order[np.argsort(teaching.labels[order], kind="stable")]
     # Evenly from the images in the order of their labels: the share of either is that among all.
-    some = np.sort(order[np.linspace(0, n - 1, CHOSEN_ON).round().astype(np.int64)])
+    some = np.sort(order[np.linspace(0, n - 1, MANY).round().astype(np.int64)])
     return _as_chosen(method, fit(teaching.take(some), method), n)
 
 
@@ -206,7 +205,8 @@ def _as_chosen(
 ) -> SoftPromptMethod | ProbeMethod:
     """Return the method for the fits of the comparison: of many images, with the strength that all of them chose.
 
-    To choose it anew in every fold takes many times as long. With 800 labels of noise, ROC AUC was 0.502 over 60 seeds.
+    To choose it anew in every fold takes many times as long, and is fairer: of 800 labels of noise, one strength for all folds
+    got 50.8 % right and one for each 50.2 % (means of 40 seeds, standard errors 0.3), so fewer images go the long way.
     """
     strength = classifier.provenance.get("tuning", {}).get("strength")
     return replace(method, strength=float(strength)) if n > MANY and isinstance(strength, float) else method

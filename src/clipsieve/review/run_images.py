@@ -108,11 +108,14 @@ class RunImages:
         places = np.searchsorted(hashes, wanted)
         found = np.full(len(image_ids), -1, dtype=np.int64)
         likely = np.flatnonzero(places < self.n)
+        likely = likely[hashes[places[likely]] == wanted[likely]]
         rows = order[places[likely]]
-        names = pa.array([image_ids[i] for i in likely.tolist()], pa.large_string())
+        # What is no text, such as half a surrogate pair, is no id either.
+        spelled = [image_ids[i].encode(errors="replace").decode() for i in likely.tolist()]
+        names = pa.array(spelled, pa.large_string())
         is_it = pc.equal(self._ids.take(pa.array(rows)), names).to_numpy(zero_copy_only=False)
         found[likely[is_it]] = rows[is_it]
-        for i in likely[~is_it].tolist():  # not in the run, or behind another id with the same hash
+        for i in likely[~is_it].tolist():  # behind another id with the same hash
             found[i] = self._find(order, hashes, image_ids[i], int(wanted[i]), int(places[i]))
         return found
 

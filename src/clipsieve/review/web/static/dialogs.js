@@ -150,7 +150,8 @@ export function learn(state, { start, reorder }) {
     try {
       const report = await start();
       body.replaceChildren(...learned(report, () => { close(); reorder(); }));
-      $("#learn-reorder").focus();
+      $("#learn-dialog").scrollTop = 0;
+      $("#learn-reorder").focus({ preventScroll: true });
     } catch (error) {
       body.replaceChildren(h("p", { class: "problem", role: "alert" }, error.message), error.hint ? h("p", {}, error.hint) : "",
         h("footer", {}, h("button", { type: "button", class: "primary", "data-close": true }, "Close")));

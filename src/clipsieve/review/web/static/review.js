@@ -263,7 +263,8 @@ export class Review {
 /** When the server said what time it is in the page itself. */
 function heardWithPage(said) {
   const [loaded] = performance.getEntriesByType("navigation");
-  if (loaded) hearTime(said, performance.timeOrigin + loaded.requestStart, performance.timeOrigin + loaded.responseEnd);
+  const begun = Date.now() - performance.now();
+  if (loaded) hearTime(said, begun + loaded.requestStart, begun + loaded.responseEnd);
 }
 
 async function begin() {

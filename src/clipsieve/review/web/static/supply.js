@@ -43,6 +43,10 @@ export class Supply {
     const skip = [...new Set([...view.open.map((item) => item.row), ...waiting])].slice(-MAX_SKIP);
     try {
       const answer = await call("/api/take", { queue: { name, value }, n: PAGE, skip });
+      if (review.base !== view) { // the person has gone on to another queue meanwhile
+        this.giveBack(answer.items);
+        return;
+      }
       const before = view.items.length;
       // What is to be settled is open, whatever the person said of it as a reviewer; that stands among the voices.
       view.add(name === "disagreements" ? answer.items.map((item) => ({ ...item, mine: null })) : answer.items);
@@ -123,7 +127,11 @@ export class Supply {
   /** Give back what was taken and not decided. */
   release(keepalive = false) {
     const { base } = this.review;
-    const rows = base?.kind === "queue" ? base.open.map((item) => item.row).slice(0, MAX_SKIP) : [];
-    if (rows.length) call("/api/release", { rows }, { keepalive }).catch(() => {});
+    if (base?.kind === "queue") this.giveBack(base.open, keepalive);
+  }
+
+  giveBack(items, keepalive = false) {
+    const rows = items.map((item) => item.row).slice(0, MAX_SKIP);
+    if (rows.length) call("/api/release", { rows }, { keepalive }).catch(() => {}); // their lease ends by itself, too
   }
 }
