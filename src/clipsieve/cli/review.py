@@ -52,6 +52,14 @@ __all__ = ["command"]
     metavar="COSINE",
     help="From which on images are near-duplicates.",
 )
+@click.option(
+    "--audit-width",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.02,
+    show_default=True,
+    metavar="W",
+    help="How wide the interval of the random audit may be; for one that is drawn now.",
+)
 @click.option("--taxonomy", metavar="FILE", help="Concepts in words, or `none`.  [default: the built-in ones]")
 @click.option("-m", "--model", metavar="NAME_OR_DIR", help="The run's encoder, for words.  [default: where it lay]")
 @click.option("--from", "location", metavar="SOURCE", help="Where the source lies now.  [default: as it was scanned]")

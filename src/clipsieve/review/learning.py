@@ -286,7 +286,7 @@ def _doubts(classifier: Classifier) -> list[str]:
 
 def _repeated(related: Related) -> list[str]:
     n = int((~related.teaches).sum())
-    return [f"{n:,} decided images are near-duplicates of others with the same verdict: they teach once"] if n else []
+    return [f"near-duplicates with the same verdict teach once: {n:,} of the decided images were left out"] if n else []
 
 
 def _promises(before: ScoreFacts, classifier: Classifier, name: str) -> list[str]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Searcher", "near_duplicates", "require_index"]
 
 MAX_KEPT_TEXTS = 256
+COPY = 1 - 1e-6  # the cosine of an embedding with itself, as far as float32 tells
 
 
 class Searcher:
@@ -77,8 +78,7 @@ def near_duplicates(
 ) -> tuple[Int64[np.ndarray, "m"], Float32[np.ndarray, "m"]]:
     """Return the image itself and at most 499 others of the run that are at least so similar to it, the nearest first."""
     rows, similarity = index.nearest(index.embedding(row), MAX_GROUP)
-    # float16 leaves an image a little off itself: what is asked for at 1 are its copies.
-    is_near = similarity >= min_similarity - 1e-3 * (min_similarity >= 1)
+    is_near = similarity >= min(min_similarity, COPY)
     others = is_near & (rows != row)
     own = np.array([row], dtype=np.int64)
     return (
