@@ -141,7 +141,7 @@ export function learn(state, { start, reorder }) {
   const body = $("#learn-body");
   body.replaceChildren(
     h("p", {}, "A classifier is tuned on the verdicts of all people, and the run is scored with it. No image is opened, and no verdict is changed."),
-    h("p", { class: "soft" }, `${plural(state.progress.decided, "image")} decided so far; it takes 5 kept and 5 removed.`),
+    h("p", { class: "soft" }, `${plural(state.progress.decided, "image")} decided so far. It takes 5 kept and 5 removed beside those of the random audit, which are held back to check thresholds by.`),
     h("footer", {}, button));
   if (!open("learn")) return;
   button.addEventListener("click", async () => {
@@ -165,15 +165,17 @@ function learned(report, reorder) {
   const rows = MEASURES.filter(([name]) => report.before?.[name] && report.after?.[name]).map(([name, title]) => h("tr", {}, h("th", { scope: "row" }, title),
     h("td", { class: "n" }, figure(report.before[name])), h("td", { class: "n" }, figure(report.after[name]))));
   return [
-    h("p", { class: "lead" }, report.sentence ?? ""),
+    h("p", { class: "lead" }, asSentence(report.sentence ?? "")),
     rows.length ? h("table", {}, h("caption", {}, `On ${plural(report.n_held_out, "decided image")} that the classifier had not seen`),
       h("thead", {}, h("tr", {}, h("td"), h("th", { scope: "col", class: "n" }, "Before"), h("th", { scope: "col", class: "n" }, "After"))), h("tbody", {}, rows)) : "",
     report.n_flagged === undefined ? "" : h("p", {}, `${plural(report.n_flagged, "image")} ${report.n_flagged === 1 ? "is" : "are"} flagged now; it was ${count(report.n_flagged_before)}.`),
-    report.notes?.length ? h("ul", { class: "soft" }, report.notes.map((note) => h("li", {}, note))) : "",
+    report.notes?.length ? h("ul", { class: "soft" }, report.notes.map((note) => h("li", {}, asSentence(note)))) : "",
     h("p", { class: "soft" }, "Tuned on ", plural(report.n_train, "image"), ` in ${report.elapsed_s.toFixed(1)} s; the scores are called `, bdi(report.name), "."),
     h("footer", {}, h("button", { type: "button", "data-close": true }, "Stay here"), again),
   ];
 }
+
+const asSentence = (text) => text && `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 
 function figure(found) {
   const { value, low, high } = typeof found === "number" ? { value: found } : found;
