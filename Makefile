@@ -16,7 +16,7 @@ demo: $(VENV)/.run  ## Install clipsieve, then do the whole job on the demo data
 test: $(VENV)/.test  ## Install what the tests need and run all of them
 	$(BIN)/python -m pytest -m ""
 
-quick: $(VENV)/.test  ## Run the default tests only (no torch, no whole installs)
+quick: $(VENV)/.test  ## Run the default tests only (no torch, no browser, no whole installs)
 	$(BIN)/python -m pytest -q
 
 lint: $(VENV)/.test  ## Check style and the import rule

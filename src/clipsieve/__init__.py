@@ -64,6 +64,8 @@ if TYPE_CHECKING:
         write_datasheet,
         write_report,
     )
+    from clipsieve.review.keys import run_key
+    from clipsieve.review.ledger import open_ledger
     from clipsieve.sources import Columns, Source, open_source
     from clipsieve.store import Run
 
@@ -117,6 +119,8 @@ _HOMES = {
         "write_datasheet",
         "write_report",
     ],
+    "clipsieve.review.keys": ["run_key"],
+    "clipsieve.review.ledger": ["open_ledger"],
     "clipsieve.sources": ["Columns", "Source", "open_source"],
     "clipsieve.store": ["Run"],
 }
@@ -155,12 +159,14 @@ __all__ = [
     "load_classifier",
     "load_encoder",
     "load_prompt_set",
+    "open_ledger",
     "open_source",
     "plan_prevalence",
     "read_head",
     "read_image_verdicts",
     "read_ratings",
     "report_to_json",
+    "run_key",
     "save_classifier",
     "scan",
     "score",
