@@ -70,6 +70,10 @@ class Reviewer:
         """Send JSON, and return the JSON that comes back."""
         return json.loads(self._ask("POST", path, json.dumps(value)))
 
+    def get(self, path: str) -> bytes:
+        """Return what comes back."""
+        return self._ask("GET", path)
+
     def review(self, until: float, pause_s: float) -> None:
         """Decide until the time is over."""
         rng = np.random.default_rng(len(self.name))
@@ -96,6 +100,12 @@ class Reviewer:
         self.times_s.append(time.monotonic() - started)
         assert answer["accepted"] == [verdict_id]
         self.sent.append(verdict_id)
+
+
+def _wait_until_ready(person: Reviewer) -> None:
+    """Wait until the embeddings are read, as whoever opens a review does within its first seconds."""
+    while not json.loads(person.get("/api/state"))["index"]["is_ready"]:
+        time.sleep(0.5)
 
 
 def durable_commits(path: Path, n: int = 200) -> float:
@@ -138,6 +148,7 @@ def _measure(place: Path, told: argparse.Namespace) -> None:
         assert server.stdout is not None
         url = server.stdout.readline().strip()
         people = [Reviewer(url, f"reviewer {i}") for i in range(told.reviewers)]
+        _wait_until_ready(people[0])
         until = time.monotonic() + told.seconds
         threads = [threading.Thread(target=person.review, args=(until, told.pause)) for person in people]
         for thread in threads:

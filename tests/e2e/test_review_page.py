@@ -72,8 +72,8 @@ def test_a_range_and_a_group_are_one_decision_each(browser, server):
         assert len(current(server.rows())) == 2
 
 
-def test_words_and_likeness_find_images(browser, lone):
-    with Reviewer(browser, lone) as ann:
+def test_words_and_likeness_find_images(browser, server):
+    with Reviewer(browser, server) as ann:
         ann.find_ready()
         ann.press("/")
         ann.page.keyboard.type("keys are letters here: krux")
@@ -86,11 +86,11 @@ def test_words_and_likeness_find_images(browser, lone):
         ann.press("Escape", "Escape")
         until(lambda: "Uncertain" in ann.text("#view-title"))
         ann.saved()
-        assert [row.queue for row in lone.rows()] == ["search"]
+        assert [row.queue for row in server.rows()] == ["search"]
 
 
-def test_learning_shows_before_and_after_and_orders_anew(browser, lone):
-    with Reviewer(browser, lone) as ann:
+def test_learning_shows_before_and_after_and_orders_anew(browser, server):
+    with Reviewer(browser, server) as ann:
         for i in range(30):
             label = ann.page.locator(".facts .is-label dd")
             kind = label.inner_text() if label.count() else str(i)
@@ -104,7 +104,7 @@ def test_learning_shows_before_and_after_and_orders_anew(browser, lone):
         until(lambda: ann.page.locator("[role=option]").count() > 20)
         ann.decide("k")
         ann.saved()
-        assert lone.rows()[-1].classifier.startswith("learned-")
+        assert server.rows()[-1].classifier.startswith("learned-")
 
 
 def test_settings_and_keys_are_a_persons_own_and_stay(browser, lone):
@@ -168,8 +168,8 @@ def test_near_duplicates_come_as_groups(browser, lone):
         until(lambda: ann.page.locator("#likeness").is_visible() or ann.page.locator("#message").is_visible())
 
 
-def test_what_reviewers_differ_about_is_settled(browser, lone):
-    with Reviewer(browser, lone) as ann:
+def test_what_reviewers_differ_about_is_settled(browser, server):
+    with Reviewer(browser, server) as ann:
         row = ann.decide("u")
         ann.saved()
         ann.choose_queue("Disagreements")
@@ -178,7 +178,7 @@ def test_what_reviewers_differ_about_is_settled(browser, lone):
         ann.press("r")
         ann.saved()
         until(lambda: ann.page.locator("#message").is_visible())
-        assert [(one.choice.value, one.voice.value) for one in lone.rows()] == [
+        assert [(one.choice.value, one.voice.value) for one in server.rows()] == [
             ("unsure", "review"),
             ("remove", "adjudication"),
         ]

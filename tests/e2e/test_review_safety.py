@@ -163,6 +163,7 @@ def test_what_others_hold_by_now_leaves_the_list(browser, lone):
     with Reviewer(browser, lone) as ann:
         ann.page.clock.install()
         ann.reload()
+        ann.page.wait_for_load_state("networkidle")  # a request on its way would time out when the clock leaps
         lost = ann.tiles[0], ann.tiles[3]
         ann.page.route("**/api/renew", lambda route: route.fulfill(json={"lost": list(lost)}))
         with ann.page.expect_request("**/api/renew") as asked:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Desk"]
 
 CHECK_S = 1.0
+N_AHEAD = 4  # pictures that are made before the page asks: the first ones that it shows
 
 
 class Desk:
@@ -130,7 +131,7 @@ class Desk:
         items = self._show(got.rows, session, is_blind=queue.name is QueueName.AUDIT, is_adjudication=is_adjudication)
         if queue.name is QueueName.DUPLICATES:
             items = [item | {"n_like_it": self._listing.group_size(item["row"])} for item in items]
-        self.pictures.prefetch(got.rows, "small")
+        self.pictures.prefetch(got.rows[:N_AHEAD], "small")
         message = None
         if not got.rows and not skip:
             message = (
