@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from clipsieve.review.records import Choice, CurrentVerdict, VerdictRow, Voice
 
@@ -22,10 +22,10 @@ class Board:
     at once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rows: Iterable[VerdictRow] = ()) -> None:
         self._known: set[str] = set()
         self._rows: defaultdict[str, list[VerdictRow]] = defaultdict(list)  # by image
-        self._images_of: defaultdict[str, set[str]] = defaultdict(set)  # by reviewer
+        self.add(rows)
 
     def add(self, rows: Iterable[VerdictRow]) -> set[str]:
         """Take rows in, and return the ids of the images that they are about; rows that are known change nothing.
@@ -39,21 +39,13 @@ class Board:
             self._known.add(row.verdict_id)
             self._rows[row.image_id].append(row)
             changed.add(row.image_id)
-        for image_id in changed:
-            self._index(image_id)
         return changed
-
-    def _index(self, image_id: str) -> None:
-        counting = {row.annotator for row in self._counting(image_id) if row.voice is Voice.REVIEW}
-        for annotator in {row.annotator for row in self._rows[image_id]} - counting:
-            self._images_of[annotator].discard(image_id)
-        for annotator in counting:
-            self._images_of[annotator].add(image_id)
 
     def current(self, image_id: str) -> CurrentVerdict | None:
         """Return what holds for an image, or None where nobody's row counts."""
-        voices = self.voices(image_id)
-        adjudications = [row for row in self._counting(image_id) if row.voice is Voice.ADJUDICATION]
+        rows = self._counting(image_id)
+        voices = _voices(rows)
+        adjudications = [row for row in rows if row.voice is Voice.ADJUDICATION]
         settled = max(adjudications, key=_age) if adjudications else None
         counting = voices if settled is None else [*voices, settled]
         if not counting:
@@ -71,10 +63,6 @@ class Board:
         """Return the ids of all images that anybody has spoken of, whether it counts or not."""
         return list(self._rows)
 
-    def rows(self, image_id: str) -> Sequence[VerdictRow]:
-        """Return all rows about an image, those too that do not count; not to be changed."""
-        return self._rows.get(image_id, ())
-
     def all(self) -> Iterator[CurrentVerdict]:
         """Yield what holds for every image of which some row counts, in no particular order."""
         for image_id in list(self._rows):
@@ -89,15 +77,11 @@ class Board:
 
     def voices(self, image_id: str) -> list[VerdictRow]:
         """Return the row of each reviewer that holds, in the order in which they first spoke."""
-        by_annotator: dict[str, VerdictRow] = {}
-        for row in sorted(self._counting(image_id), key=_age):
-            if row.voice is Voice.REVIEW:
-                by_annotator[row.annotator] = row  # a later row of theirs keeps their place
-        return list(by_annotator.values())
+        return _voices(self._counting(image_id))
 
     def images_of(self, annotator: str) -> set[str]:
         """Return the images of which this reviewer has a verdict that counts."""
-        return set(self._images_of.get(annotator, ()))
+        return {name for name in self._rows if any(row.annotator == annotator for row in self.voices(name))}
 
     def groups_of(self, image_id: str) -> set[str]:
         """Return the decisions about groups that an image was part of, by the rows of either voice that count."""
@@ -105,8 +89,19 @@ class Board:
 
     def _counting(self, image_id: str) -> list[VerdictRow]:
         rows = self._rows.get(image_id, [])
+        if len(rows) == 1:  # nearly all have one, and a ledger may hold a hundred thousand
+            return [row for row in rows if row.choice is not Choice.UNDO]
         undone = {(row.undoes, row.annotator) for row in rows if row.choice is Choice.UNDO}
         return [row for row in rows if row.choice is not Choice.UNDO and (row.verdict_id, row.annotator) not in undone]
+
+
+def _voices(rows: Iterable[VerdictRow]) -> list[VerdictRow]:
+    """Return the row of each reviewer that holds, of those that count."""
+    by_annotator: dict[str, VerdictRow] = {}
+    for row in sorted(rows, key=_age):
+        if row.voice is Voice.REVIEW:
+            by_annotator[row.annotator] = row  # a later row of theirs keeps their place
+    return list(by_annotator.values())
 
 
 def _age(row: VerdictRow) -> tuple[object, ...]:
@@ -114,7 +109,5 @@ def _age(row: VerdictRow) -> tuple[object, ...]:
 
 
 def _majority(voices: list[VerdictRow]) -> bool | None:
-    for choice, unwanted in _UNWANTED.items():
-        if 2 * sum(row.choice is choice for row in voices) > len(voices):
-            return unwanted
-    return None
+    choices = [row.choice for row in voices]
+    return next((unwanted for choice, unwanted in _UNWANTED.items() if 2 * choices.count(choice) > len(choices)), None)

@@ -206,13 +206,11 @@ class Desk:
         if not self._learning.acquire(blocking=False):
             raise RunConflictError("the classifier is learning already", hint="wait until it is done")
         try:
-            self.standing.sync()
             sample = self.preparation.sample
             if sample is None:  # whatever is learned from can never vouch for a threshold
                 raise RunConflictError("the random audit is still being drawn", hint="ask again in some seconds")
-            rows = self.standing.counting([row for _, row in self.ledger.rows()])
-            board = Board()  # of its own: people go on deciding meanwhile
-            board.add(rows)
+            rows = self.standing.rows()
+            board = Board(rows)  # of its own: people go on deciding meanwhile
             report = learn(
                 self.run,
                 self.catalog.scores_name,

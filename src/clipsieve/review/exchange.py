@@ -74,9 +74,7 @@ def verdicts_as_text(run: Run, ledger: Ledger, *, form: str = "csv", current_onl
         raise UsageError("one line for each image is a form of CSV alone")
     rows = [row for _, row in ledger.rows()]
     if current_only:
-        board = Board()
-        board.add(rows)
-        current = list(board.all())
+        current = list(Board(rows).all())
         return _encodable(write_current_csv(current)), len(current)
     text = write_csv(rows) if form == "csv" else write_label_studio(rows, _uris(run, rows))
     return _encodable(text), len(rows)

@@ -96,7 +96,7 @@ def image_verdicts(ledger: Ledger, run: Run, *, path: Path | None = None, is_fil
     """
     everything = [row for _, row in ledger.rows()]
     rows = rows_about(run, everything)
-    board = _board(rows)
+    board = Board(rows)
     audit = judge(ledger.samples.newest(), rows, board)
     return ImageVerdicts(
         path=path or Path(LEDGER_FILE),
@@ -121,7 +121,7 @@ def read_audit(ledger: Ledger, run: Run) -> Audit:
     decision counts as one that somebody was unsure of. Empty if no sample was drawn.
     """
     rows = _rows(ledger, run)
-    return judge(ledger.samples.newest(), rows, _board(rows))
+    return judge(ledger.samples.newest(), rows, Board(rows))
 
 
 def ratings(ledger: Ledger, run: Run, *, path: Path | None = None) -> Ratings:
@@ -144,7 +144,7 @@ def ratings(ledger: Ledger, run: Run, *, path: Path | None = None) -> Ratings:
         If nothing is decided.
     """
     rows = _rows(ledger, run)
-    decided = {c.image_id: int(c.unwanted) for c in _board(rows).all() if c.unwanted is not None}
+    decided = {c.image_id: int(c.unwanted) for c in Board(rows).all() if c.unwanted is not None}
     if not decided:
         raise UsageError(
             f"nobody has decided on an image yet in `{path or LEDGER_FILE}`",
@@ -181,7 +181,7 @@ def audit_labels(ledger: Ledger, run: Run, *, tuned_on: Collection[str] = (), pa
     """
     name = path or Path(LEDGER_FILE)
     rows = _rows(ledger, run)
-    audit = judge(ledger.samples.newest(), rows, _board(rows))
+    audit = judge(ledger.samples.newest(), rows, Board(rows))
     if not audit.verdicts:
         raise UsageError(
             f"`{name}` has no verdicts on a random sample", found="no sample was drawn yet", hint=_WORK_ON_IT
@@ -261,9 +261,3 @@ def labels_of(labels: dict[str, int], *, sha256: str, path: Path | None = None) 
 def _rows(ledger: Ledger, run: Run) -> list[VerdictRow]:
     """Return the rows that are about files that the run holds: others say nothing of what lies there now."""
     return rows_about(run, [row for _, row in ledger.rows()])
-
-
-def _board(rows: Sequence[VerdictRow]) -> Board:
-    board = Board()
-    board.add(rows)
-    return board

@@ -54,7 +54,6 @@ class Preparation:
         self.groups: list[Int64[np.ndarray, "_"]] | None = None
         self.share = 0.0
         self.problem: str | None = None
-        self.concepts_problem: str | None = None
         self._catalog, self._ledger, self._options = catalog, ledger, options
         # At once: whoever named a file that is none should be told before the page is served.
         self._taxonomy = _load(options.taxonomy)
@@ -104,7 +103,6 @@ class Preparation:
         if self._taxonomy is None:
             return None
         found = build_concepts(self._catalog.run, self._taxonomy, model=self._options.model)
-        self.concepts_problem = found.problem
         return found if found.vectors is not None else None
 
     def _find_groups(self, index: VectorIndex) -> list[Int64[np.ndarray, "_"]]:

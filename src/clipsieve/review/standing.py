@@ -13,7 +13,7 @@ from jaxtyping import Bool, Int16, Int64, UInt8
 
 from clipsieve.review.catalog import Catalog
 from clipsieve.review.consensus import Board
-from clipsieve.review.records import Choice, CurrentVerdict, VerdictRow, Voice
+from clipsieve.review.records import CurrentVerdict, VerdictRow
 from clipsieve.review.tally import Tally
 from clipsieve.review.versions import is_about
 
@@ -26,7 +26,6 @@ UNTOUCHED, KEPT, REMOVED, OPEN = range(4)
 SYNC_S = 0.5  # rows that another server wrote are seen after this time
 _CHUNK = 500  # images whose verdicts are worked out before others may decide again
 _STATES = {None: OPEN, False: KEPT, True: REMOVED}
-_UNWANTED = {Choice.KEEP: False, Choice.REMOVE: True, Choice.UNSURE: None}
 
 
 class Standing:
@@ -109,33 +108,27 @@ class Standing:
             row = self.board.latest(image_id, annotator)
             return None if row is None else row.made
 
-    def is_about_this_run(self, row: VerdictRow, place: int) -> bool:
-        """Return whether a row of the ledger is about the file in a row of the run; -1 is no row."""
-        return place >= 0 and is_about(row, self._catalog.sha256(place))
+    def rows(self) -> list[VerdictRow]:
+        """Return all rows of the ledger, of now, that are about files that the run holds."""
+        self.sync(at_once=True)
+        with self.lock:
+            return self._counting(list(self._rows.values()))
 
-    def counting(self, rows: Sequence[VerdictRow]) -> list[VerdictRow]:
-        """Return those of some rows that are about files that the run holds."""
+    def _counting(self, rows: Sequence[VerdictRow]) -> list[VerdictRow]:
         places = self._catalog.rows_of([row.image_id for row in rows]).tolist()
-        return [row for row, place in zip(rows, places, strict=True) if self.is_about_this_run(row, place)]
+        pairs = zip(rows, places, strict=True)
+        return [row for row, place in pairs if place >= 0 and is_about(row, self._catalog.sha256(place))]
 
     def _take_in(self, rows: Iterable[VerdictRow]) -> None:
         new = list({row.verdict_id: row for row in reversed(list(rows)) if row.verdict_id not in self._rows}.values())
         new.reverse()  # of two with the same id, the first is the one that was written
         self._rows.update((row.verdict_id, row) for row in new)
         self.tally.add(new)
-        counting = self.counting(new)
+        counting = self._counting(new)
         self._elsewhere.update({row.image_id for row in new} - {row.image_id for row in counting})
         changed = sorted(self.board.add(counting))
         for image_id, place in zip(changed, self._catalog.rows_of(changed).tolist(), strict=True):
-            self._update(place, self._current(image_id))
-
-    def _current(self, image_id: str) -> CurrentVerdict | None:
-        """Return what holds for an image; nearly all have one row, and a ledger may hold a hundred thousand."""
-        rows = self.board.rows(image_id)
-        if len(rows) == 1 and rows[0].voice is Voice.REVIEW and rows[0].choice in _UNWANTED:
-            one = rows[0]
-            return CurrentVerdict(image_id, _UNWANTED[one.choice], {one.annotator: one.choice}, concepts=one.concepts)
-        return self.board.current(image_id)
+            self._update(place, self.board.current(image_id))
 
     def _update(self, row: int, current: CurrentVerdict | None) -> None:
         now = set(current.by_annotator) if current else set()
