@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from clipsieve.review.ledger import Ledger
     from clipsieve.store import Run
 
-__all__ = ["ledger", "open_ledger_of"]
+__all__ = ["ledger", "open_ledger_of", "place_of"]
 
 ledger = click.option(
     "--ledger",
@@ -26,4 +26,13 @@ def open_ledger_of(run: Run, place: str | None) -> Ledger:
     from clipsieve.review.keys import run_key
     from clipsieve.review.ledger import open_ledger
 
-    return open_ledger(place or Path(run.path) / "verdicts.db", run_key(run))
+    return open_ledger(place_of(run, place), run_key(run))
+
+
+def place_of(run: Run, place: str | None) -> str | Path:
+    """Return the URL or file that a person named, or where the run's own ledger lies, there or not."""
+    from clipsieve.engines.verdict_files import LEDGER_FILE
+
+    if place is None:
+        return run.path / LEDGER_FILE
+    return place if "://" in place else Path(place)

@@ -42,7 +42,7 @@ def _is_url(text: str) -> bool:
 
 def shown_name(text: str) -> Path:
     """Return what a ledger may be called in a report: the file, or the usual name for one behind a URL."""
-    from clipsieve.review.flows import LEDGER_FILE
+    from clipsieve.engines.verdict_files import LEDGER_FILE
 
     return Path(LEDGER_FILE) if _is_url(text) else Path(text)
 
@@ -60,7 +60,7 @@ def open_named_ledger(runs: Sequence[Run], text: str) -> Iterator[tuple[Ledger |
         key = find_run_key(run)
         if key is not None:
             with open_ledger(text if _is_url(text) else Path(text), key) as ledger:
-                if ledger.rows():
+                if ledger.has_verdicts():
                     yield ledger, run
                     return
     yield None, runs[0]
@@ -72,7 +72,8 @@ def load_verdicts(run: Run, given: str | None) -> ImageVerdicts | None:
     `none` leaves them out.
     """
     from clipsieve.engines import read_image_verdicts
-    from clipsieve.review.flows import LEDGER_FILE, image_verdicts
+    from clipsieve.engines.verdict_files import LEDGER_FILE
+    from clipsieve.review.flows import image_verdicts
 
     if given == NONE:
         return None

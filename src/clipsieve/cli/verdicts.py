@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import combinations
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import click
 
 from clipsieve.cli import options, render
 from clipsieve.cli.command import Group
+from clipsieve.cli.ledger_options import ledger, open_ledger_of, place_of
 from clipsieve.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from clipsieve.store import Run
 
 __all__ = ["command"]
-
-ledger_option = click.option(
-    "--ledger", metavar="FILE_OR_URL", help="SQLite file or `postgresql://` URL.  [default: RUN/verdicts.db]"
-)
 
 
 @click.group(
@@ -43,17 +39,18 @@ def command() -> None:
     examples=["clipsieve verdicts list run", "clipsieve verdicts list run --json"],
 )
 @options.run_argument
-@ledger_option
+@ledger
 @options.as_json
-def list_(run: Path, ledger: str | None, *, as_json: bool) -> None:
+def list_(run: Path, place: str | None, *, as_json: bool) -> None:
     """Count the verdicts of each person, and say how well people agree.
 
     Agreement is measured on images that two or more have seen: 1 is full agreement, 0 what chance alone would give.
     """
+    from clipsieve.review.consensus import Board
     from clipsieve.store import Run
 
-    with _opened(Run.open(run), ledger) as found:
-        facts = _facts([] if found is None else list(_board(found)))
+    with _opened(Run.open(run), place) as found:
+        facts = _facts([] if found is None else list(Board(row for _, row in found.rows()).all()))
     render.emit_json(facts) if as_json else _show(facts)
 
 
@@ -79,8 +76,8 @@ def list_(run: Path, ledger: str | None, *, as_json: bool) -> None:
     help="CSV with all that is known, or JSON for Label Studio.",
 )
 @click.option("--current", is_flag=True, help="One line for each image: what holds now, not the history.")
-@ledger_option
-def export(run: Path, output: Path, form: str, ledger: str | None, *, current: bool) -> None:
+@ledger
+def export(run: Path, output: Path, form: str, place: str | None, *, current: bool) -> None:
     """Write the verdicts on RUN to a file, every row ever written, also those that were taken back.
 
     With --current, CSV with the columns that `--verdicts` of other commands takes.
@@ -90,7 +87,7 @@ def export(run: Path, output: Path, form: str, ledger: str | None, *, current: b
     from clipsieve.store import Run
 
     opened = Run.open(run)
-    with _opened(opened, ledger) as found:
+    with _opened(opened, place) as found:
         if found is None:
             raise UsageError(
                 "there are no verdicts on this run",
@@ -114,73 +111,47 @@ def export(run: Path, output: Path, form: str, ledger: str | None, *, current: b
 @click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
 @click.option("--annotator", metavar="NAME", help="Who decided, where the file does not say.")
 @click.option("--id-key", metavar="NAME", help="Entry of Label Studio's `data` that holds the image's id.")
-@ledger_option
-def import_(run: Path, file: Path, annotator: str | None, id_key: str | None, ledger: str | None) -> None:
+@ledger
+def import_(run: Path, file: Path, annotator: str | None, id_key: str | None, place: str | None) -> None:
     """Add the verdicts in FILE to those on RUN: CSV, or JSON that Label Studio exported.
 
     All or none: a file with images that are not in RUN is refused. The same file twice adds nothing.
     """
     from clipsieve.review.exchange import import_verdicts, read_verdict_file
-    from clipsieve.review.keys import run_key
-    from clipsieve.review.ledger import open_ledger
     from clipsieve.store import Run
 
     opened = Run.open(run)
     rows = read_verdict_file(file, annotator=annotator, id_key=id_key)
-    with open_ledger(_place(opened, ledger), run_key(opened)) as found:
+    with open_ledger_of(opened, place) as found:
         report = import_verdicts(opened, found, rows, name=str(file))
     render.print_text(f"added     {render.count(report.n_new, 'verdict')} on {render.count(report.n_images, 'image')}")
     if report.n_new < report.n_rows:
         render.print_text(f"known     {render.count(report.n_rows - report.n_new, 'verdict')}: passed over")
 
 
-def _place(run: Run, ledger: str | None) -> str | Path:
-    from clipsieve.review.flows import LEDGER_FILE
-
-    if ledger is None:
-        return run.path / LEDGER_FILE
-    return ledger if "://" in ledger else Path(ledger)
-
-
 @contextmanager
-def _opened(run: Run, ledger: str | None) -> Iterator[Ledger | None]:
+def _opened(run: Run, place: str | None) -> Iterator[Ledger | None]:
     """Open a ledger to read it; None if there is none, or none of its rows are about the run."""
     from clipsieve.cli.verdict_places import open_named_ledger
 
-    place = _place(run, ledger)
-    if isinstance(place, Path) and not place.exists():
-        if ledger is not None:
-            raise UsageError(f"there is no ledger `{place}`")
+    where = place_of(run, place)
+    if isinstance(where, Path) and not where.exists():
+        if place is not None:
+            raise UsageError(f"there is no ledger `{where}`")
         yield None
         return
-    with open_named_ledger([run], str(place)) as (found, _):
+    with open_named_ledger([run], str(where)) as (found, _):
         yield found
 
 
-def _board(ledger: Ledger) -> Iterator[CurrentVerdict]:
-    from clipsieve.review.consensus import Board
-
-    board = Board()
-    board.add(row for _, row in ledger.rows())
-    return board.all()
-
-
 def _facts(verdicts: list[CurrentVerdict]) -> dict[str, Any]:
-    from clipsieve.evaluation.agreement import cohen_kappa, krippendorff_alpha
+    from clipsieve.review.agreeing import count_choices, measure_agreement
 
-    said: dict[str, Counter[str]] = {}
-    for verdict in verdicts:
-        for name, choice in verdict.by_annotator.items():
-            said.setdefault(name, Counter())[choice.value] += 1
-    several = [
-        {name: choice.value for name, choice in v.by_annotator.items()} for v in verdicts if len(v.by_annotator) > 1
-    ]
-    pairs = []
-    for a, b in combinations(sorted(said), 2):
-        both = [(voices[a], voices[b]) for voices in several if a in voices and b in voices]
-        if both:
-            kappa = cohen_kappa([one for one, _ in both], [other for _, other in both])
-            pairs.append({"a": a, "b": b, "n": len(both), "kappa": kappa})
+    agreement = measure_agreement(verdicts)
+    said = {
+        name: {choice.value: n for choice, n in sorted(counts.items())}
+        for name, counts in count_choices(verdicts).items()
+    }
     return {
         "n_images": len(verdicts),
         "n_keep": sum(v.unwanted is False for v in verdicts),
@@ -188,10 +159,10 @@ def _facts(verdicts: list[CurrentVerdict]) -> dict[str, Any]:
         "n_undecided": sum(v.unwanted is None for v in verdicts),
         "n_disputed": sum(v.is_disputed for v in verdicts),
         "n_adjudicated": sum(v.is_adjudicated for v in verdicts),
-        "by_annotator": [{"annotator": name, **dict(sorted(counts.items()))} for name, counts in sorted(said.items())],
-        "cohen": pairs,
-        "krippendorff": krippendorff_alpha([list(voices.values()) for voices in several]),
-        "n_seen_by_several": len(several),
+        "by_annotator": [{"annotator": name, **counts} for name, counts in said.items()],
+        "cohen": [asdict(pair) for pair in agreement.cohen],
+        "krippendorff": agreement.krippendorff,
+        "n_seen_by_several": agreement.n_units,
     }
 
 

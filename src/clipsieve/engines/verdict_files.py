@@ -10,7 +10,9 @@ from clipsieve.engines.rating_tables import Cells, RatingTable
 from clipsieve.engines.verdicts import EXPECTED_VERDICTS, NEEDED, VERDICT_WORDS, Verdict, read_verdicts
 from clipsieve.errors import UsageError
 
-__all__ = ["ImageVerdict", "ImageVerdicts", "check_known", "read_image_verdicts"]
+__all__ = ["LEDGER_FILE", "ImageVerdict", "ImageVerdicts", "check_known", "read_image_verdicts"]
+
+LEDGER_FILE = "verdicts.db"  # in the run's folder; also what a database elsewhere is called before people
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clipsieve.engines.rating_files import Ratings
-from clipsieve.engines.verdict_files import ImageVerdict, ImageVerdicts
+from clipsieve.engines.verdict_files import LEDGER_FILE, ImageVerdict, ImageVerdicts
 from clipsieve.engines.verdicts import Verdict
 from clipsieve.errors import UsageError
 from clipsieve.review.audit import Vouching, check_fits, vouching
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from clipsieve.store import Run
 
 __all__ = [
-    "LEDGER_FILE",
     "AuditLabels",
     "audit_labels",
     "image_verdicts",
@@ -36,7 +35,6 @@ __all__ = [
     "thin",
 ]
 
-LEDGER_FILE = "verdicts.db"  # in the run's folder; also what a database elsewhere is called before people
 _WORK_ON_IT = (
     "work on the queue `audit` in `clipsieve review RUN`: only images drawn by chance can vouch for a threshold"
 )

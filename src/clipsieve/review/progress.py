@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 from datetime import UTC, datetime
-from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from clipsieve.evaluation.agreement import cohen_kappa, krippendorff_alpha
 from clipsieve.legible import as_text
+from clipsieve.review.agreeing import count_choices, measure_agreement
 from clipsieve.review.catalog import Catalog
 from clipsieve.review.options import DeskOptions
 from clipsieve.review.records import Choice, CurrentVerdict
@@ -66,10 +66,7 @@ def summarize_review(standing: Standing, ledger: Ledger, catalog: Catalog, optio
 
 
 def _by_annotator(standing: Standing, verdicts: list[CurrentVerdict]) -> list[dict[str, Any]]:
-    said: dict[str, Counter[Choice]] = {name: Counter() for name in standing.tally.annotators()}
-    for verdict in verdicts:
-        for name, choice in verdict.by_annotator.items():
-            said.setdefault(name, Counter())[choice] += 1
+    said = {name: Counter[Choice]() for name in standing.tally.annotators()} | count_choices(verdicts)
     return [
         {
             "annotator": as_text(name),
@@ -84,14 +81,6 @@ def _by_annotator(standing: Standing, verdicts: list[CurrentVerdict]) -> list[di
 
 
 def _agreement(verdicts: list[CurrentVerdict]) -> dict[str, Any]:
-    """Return Cohen's kappa of each pair and Krippendorff's alpha of all, over images that two or more have judged."""
-    several = [verdict.by_annotator for verdict in verdicts if len(verdict.by_annotator) > 1]
-    names = sorted({name for voices in several for name in voices})
-    pairs = []
-    for a, b in combinations(names, 2):
-        both = [(voices[a].value, voices[b].value) for voices in several if a in voices and b in voices]
-        if both:
-            kappa = cohen_kappa([one for one, _ in both], [other for _, other in both])
-            pairs.append({"a": as_text(a), "b": as_text(b), "n": len(both), "kappa": kappa})
-    table = [[voices[name].value if name in voices else None for name in names] for voices in several]
-    return {"cohen": pairs, "krippendorff": krippendorff_alpha(table) if table else None, "n_units": len(table)}
+    found = measure_agreement(verdicts)
+    pairs = [asdict(pair) | {"a": as_text(pair.a), "b": as_text(pair.b)} for pair in found.cohen]
+    return asdict(found) | {"cohen": pairs}

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 __all__ = [
+    "MAX_ID_CHARS",
+    "MAX_NAME_CHARS",
+    "MAX_NOTE_CHARS",
     "Choice",
     "CurrentVerdict",
     "Item",
@@ -16,7 +19,19 @@ __all__ = [
     "Role",
     "VerdictRow",
     "Voice",
+    "is_name",
 ]
+
+MAX_ID_CHARS, MAX_NAME_CHARS, MAX_NOTE_CHARS = 100, 80, 2_000  # of a verdict's id, of a person's name, of a note
+
+
+def is_name(name: str) -> bool:
+    r"""Return whether a person can go by a name: 1 to 80 characters that print, with no space at its ends.
+
+    >>> is_name("Ana María"), is_name(""), is_name("a\x00"), is_name("x" * 81)
+    (True, False, False, False)
+    """
+    return 1 <= len(name) <= MAX_NAME_CHARS and name.isprintable() and name == name.strip()
 
 
 class Choice(enum.StrEnum):

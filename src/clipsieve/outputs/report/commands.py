@@ -9,7 +9,7 @@ from typing import Any
 from clipsieve.classifiers import builtin_prompt_sets, builtin_taxonomy
 from clipsieve.classifiers.taxonomy import Taxonomy
 from clipsieve.engines.score_facts import Promise
-from clipsieve.engines.verdict_files import ImageVerdicts
+from clipsieve.engines.verdict_files import LEDGER_FILE, ImageVerdicts
 from clipsieve.outputs.report.counts import RunCounts
 from clipsieve.store import Run
 
@@ -19,7 +19,6 @@ __all__ = ["build_commands"]
 _SCAN_DEFAULTS = {"max_pixels": 178_000_000, "max_bytes": 512 * 1024**2, "max_seconds": 60.0}
 _PART_SIZES = {"embeddings": 20_000}
 _PART_SIZE = 1000
-LEDGER = "verdicts.db"  # in the run's folder
 _COLUMNS = ("image_column", "id_column", "label_column", "caption_column")
 
 
@@ -55,11 +54,11 @@ def build_commands(run: Run, counts: RunCounts, taxonomy: Taxonomy | None, title
 def _verdicts(run: Run, verdicts: ImageVerdicts | None) -> list[str]:
     """Return the option that names the verdicts; a run's own ledger is used unless told otherwise, so its absence is told."""
     if verdicts is None:
-        return ["--verdicts", "none"] if (run.path / LEDGER).exists() else []
+        return ["--verdicts", "none"] if (run.path / LEDGER_FILE).exists() else []
     if not verdicts.is_file:
         return ["--verdicts", "VERDICTS"]
-    is_own = verdicts.path == run.path / LEDGER
-    return ["--verdicts", f"{run.path.name}/{LEDGER}" if is_own else verdicts.path.name]
+    is_own = verdicts.path == run.path / LEDGER_FILE
+    return ["--verdicts", f"{run.path.name}/{LEDGER_FILE}" if is_own else verdicts.path.name]
 
 
 def _which(verdicts: ImageVerdicts | None) -> str:

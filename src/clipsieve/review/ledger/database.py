@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from clipsieve.errors import LedgerError
 from clipsieve.review.ledger.faults import in_words
@@ -47,6 +48,10 @@ class Database:
         # Who waits in this process holds no connection meanwhile, so that readers always find one; and is served in turn.
         self._turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._deal = threading.Lock()
+
+    def insert(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+        """Return an insertion in the database's own dialect, which knows what to do about rows that are there."""
+        return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:

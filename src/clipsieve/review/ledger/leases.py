@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from clipsieve.review.ledger.database import Database
 from clipsieve.review.ledger.tables import leases
@@ -35,7 +34,7 @@ class Leases:
         self._run_key = run_key
         self._lock = f"leases of {run_key}"
         self._of_run = leases.c.run_key == run_key
-        insert = (sqlite.insert if database.is_sqlite else postgresql.insert)(leases)
+        insert = database.insert(leases)
         self._upsert = insert.on_conflict_do_update(
             index_elements=["run_key", "image_key", "annotator"], set_={"expires": insert.excluded.expires}
         )

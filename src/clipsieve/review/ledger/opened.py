@@ -84,6 +84,10 @@ class Ledger:
         """
         return self._verdicts.append(rows)
 
+    def has_verdicts(self) -> bool:
+        """Return whether anybody has said anything; no row is read for that."""
+        return self._verdicts.any()
+
     def rows(self, after: int = 0) -> list[tuple[int, VerdictRow]]:
         """Return verdicts in the order in which they were written, each with its number.
 

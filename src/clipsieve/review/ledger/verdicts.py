@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from clipsieve.errors import LedgerError
 from clipsieve.review.ledger.database import Database
 from clipsieve.review.ledger.gather import Gathered
 from clipsieve.review.ledger.tables import verdicts
 from clipsieve.review.ledger.texts import restored, restored_or_none, stored, stored_or_none
-from clipsieve.review.records import Choice, VerdictRow, Voice
+from clipsieve.review.records import MAX_ID_CHARS, MAX_NAME_CHARS, MAX_NOTE_CHARS, Choice, VerdictRow, Voice
 
 __all__ = ["Verdicts"]
 
@@ -23,7 +22,6 @@ _CHOICES = {str(choice): choice for choice in Choice}
 _VOICES = {str(voice): voice for voice in Voice}
 _READ = [column for column in verdicts.columns if column.name != "run_key"]
 _CHUNK = 500  # ids asked about at once
-_MAX_ID, _MAX_NAME, _MAX_NOTE = 100, 80, 2_000
 
 
 class Verdicts:
@@ -44,8 +42,7 @@ class Verdicts:
         # number that they saw misses none.
         self._lock = f"verdicts of {run_key}"
         self._gathered = Gathered(self._write)
-        insert = sqlite.insert if database.is_sqlite else postgresql.insert
-        self._insert = insert(verdicts).on_conflict_do_nothing(index_elements=["run_key", "verdict_id"])
+        self._insert = database.insert(verdicts).on_conflict_do_nothing(index_elements=["run_key", "verdict_id"])
 
     def append(self, rows: Sequence[VerdictRow]) -> frozenset[str]:
         """Write rows down, all or none, and return the ids of those that were new; see `Ledger.append`."""
@@ -90,6 +87,12 @@ class Verdicts:
             "group_id": stored_or_none(row.group_id),
         }
 
+    def any(self) -> bool:
+        """Return whether there is one; see `Ledger.has_verdicts`."""
+        query = sa.select(verdicts.c.seq).where(verdicts.c.run_key == self._run_key).limit(1)
+        with self._database.reading() as connection:
+            return connection.scalar(query) is not None
+
     def rows(self, after: int) -> list[tuple[int, VerdictRow]]:
         """Return the rows after a number, in the order in which they were written; see `Ledger.rows`."""
         query = sa.select(*_READ).where(verdicts.c.run_key == self._run_key, verdicts.c.seq > after)
@@ -101,10 +104,10 @@ def _why_not(row: VerdictRow) -> str | None:
     """Return what makes a row one that no page or file of clipsieve's would hold, or None."""
     is_undo = row.choice is Choice.UNDO
     reasons = {
-        f"its id has not 1 to {_MAX_ID} characters": not 1 <= len(row.verdict_id) <= _MAX_ID,
+        f"its id has not 1 to {MAX_ID_CHARS} characters": not 1 <= len(row.verdict_id) <= MAX_ID_CHARS,
         "it names no image": not row.image_id,
-        f"its annotator has not 1 to {_MAX_NAME} characters": not 1 <= len(row.annotator) <= _MAX_NAME,
-        f"its note has more than {_MAX_NOTE:,} characters": len(row.note) > _MAX_NOTE,
+        f"its annotator has not 1 to {MAX_NAME_CHARS} characters": not 1 <= len(row.annotator) <= MAX_NAME_CHARS,
+        f"its note has more than {MAX_NOTE_CHARS:,} characters": len(row.note) > MAX_NOTE_CHARS,
         "its time has no zone": row.made.utcoffset() is None,
         "it takes back another, and does not say which": is_undo and not row.undoes,
         "it names another to take back, but is no undo": not is_undo and row.undoes is not None,
