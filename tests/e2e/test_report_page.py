@@ -3,13 +3,12 @@
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from clipsieve.outputs.report.page import render_page
 from clipsieve.outputs.report.records import ClassFlags
@@ -17,7 +16,6 @@ from report_records import HOSTILE, sample_report
 
 pytestmark = pytest.mark.slow
 
-CHROMIUM = Path("/usr/bin/chromium")
 WIDTHS = (360, 820, 1280)
 TITLE = "photos: what was flagged, and what was not looked at"
 
@@ -30,15 +28,6 @@ def file(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(render_page(replace(report, classes=(one, *report.classes[1:], *more))), encoding="utf-8")
     return path
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    assert CHROMIUM.exists(), "install chromium (Debian package) — make test does it"
-    with sync_playwright() as play:
-        started = play.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 class Opened:

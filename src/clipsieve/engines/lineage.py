@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["ID_PREFIX", "is_in_words", "is_same_kind", "tuned_on"]
+__all__ = ["ID_PREFIX", "digest_of", "is_in_words", "is_same_kind", "tuned_on"]
 
 ID_PREFIX = "id-"  # of a digest of an image's id, where the image itself was never hashed
+
+
+def digest_of(image_id: str, sha256: str | None) -> str:
+    """Return what stands for an image among those that a classifier was tuned on: of its content, or else of its id."""
+    return sha256[:16] if sha256 else ID_PREFIX + hashlib.sha256(image_id.encode()).hexdigest()[:13]
 
 
 def tuned_on(provenance: Mapping[str, Any]) -> tuple[frozenset[str], bool]:

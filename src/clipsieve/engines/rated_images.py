@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
-from clipsieve.engines.lineage import ID_PREFIX
+from clipsieve.engines.lineage import digest_of
 from clipsieve.engines.rated_names import LEVELS, Place, match_ids, match_names
 from clipsieve.engines.rating_files import Ratings
 from clipsieve.errors import UsageError
@@ -173,13 +172,9 @@ def _read(run: Run, places: Sequence[Place]) -> tuple[Float32[np.ndarray, "n d"]
         embeddings[present] = to_float32(table.column("embedding"))
         facts = (table.column(name).to_pylist() for name in ("sha256", "failure_code"))
         for i, is_missing, sha256, code in zip(members, missing, *facts, strict=True):
-            digests[i] = sha256[:16] if sha256 else ID_PREFIX + _hex(places[i].image_id)[:13]
+            digests[i] = digest_of(places[i].image_id, sha256)
             codes[i] = (code or "unknown") if is_missing else None
     return embeddings, digests, codes
-
-
-def _hex(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _picked(values: Sequence[str], index: Int64[np.ndarray, "m"]) -> tuple[str, ...]:

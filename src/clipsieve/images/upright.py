@@ -11,7 +11,7 @@ from PIL import ExifTags, Image
 
 from clipsieve.images.decode import FORMATS
 
-__all__ = ["fit_upright", "orientation_of"]
+__all__ = ["fit_upright", "orientation_of", "shrink"]
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -59,10 +59,15 @@ def fit_upright(
     longest_px : int
         >= 1.
     """
-    image = Image.fromarray(pixels)
-    scale = longest_px / max(image.size)
-    if scale < 1:
-        width, height = (max(1, round(side * scale)) for side in image.size)
-        image = image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=_GAP)
+    image = shrink(Image.fromarray(pixels), longest_px)
     turn = _TURNS.get(orientation)
     return np.asarray(image if turn is None else image.transpose(turn))
+
+
+def shrink(image: Image.Image, longest_px: int) -> Image.Image:
+    """Return an image with no side longer than asked for; a smaller one as it is."""
+    scale = longest_px / max(image.size)
+    if scale >= 1:
+        return image
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=_GAP)

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clipsieve.engines.lineage import ID_PREFIX
+from clipsieve.engines.lineage import ID_PREFIX, digest_of
 from clipsieve.engines.prevalence_plan import plan_prevalence
 from clipsieve.engines.verdicts import SampledImage, Verdict
 from clipsieve.errors import UsageError
@@ -156,7 +156,8 @@ def _half(sample: Sequence[SampledImage | Verdict], sha256: Mapping[str, str | N
 
 def _lot(image_id: str, sha256: str | None) -> str:
     is_known = sha256 is not None and _DIGEST.fullmatch(sha256)
-    return _hex(_LOT + (sha256.lower() if is_known and sha256 is not None else f"{ID_PREFIX}{image_id}"))
+    what = _LOT + (sha256.lower() if is_known and sha256 is not None else f"{ID_PREFIX}{image_id}")
+    return hashlib.sha256(what.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,17 +197,8 @@ def vouching(sample: Sequence[Verdict], sha256: Mapping[str, str | None], tuned_
     """
     ids = frozenset(verdict.image_id for verdict in sample)
     known = frozenset(tuned_on)
-    met = {image_id for image_id in ids if _digest(image_id, sha256.get(image_id)) in known}
+    met = {image_id for image_id in ids if digest_of(image_id, sha256.get(image_id)) in known}
     half = _half(sample, sha256) if met else set()
     if met & half:
         return Vouching(ids - met, len(met), is_random=False)
     return Vouching(frozenset(half) if met else ids, len(met))
-
-
-def _digest(image_id: str, sha256: str | None) -> str:
-    """Return what stands for an image among those that a classifier was tuned on, as `join_ratings` makes it."""
-    return sha256[:16] if sha256 else ID_PREFIX + _hex(image_id)[:13]
-
-
-def _hex(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

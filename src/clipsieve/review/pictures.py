@@ -13,6 +13,7 @@ from PIL import Image
 
 from clipsieve.engines.pictures import CLOSED, ELSEWHERE, NoPicture, PictureReader, Place
 from clipsieve.errors import UsageError
+from clipsieve.images.upright import shrink
 from clipsieve.review.catalog import Catalog
 from clipsieve.review.kept import ByteBounded, Once
 from clipsieve.review.prefetch import Prefetcher
@@ -188,11 +189,6 @@ class Pictures:
 
 
 def _webp(pixels: Pixels, size: str) -> bytes:
-    image, longest_px = Image.fromarray(pixels), SIZES[size]
-    scale = longest_px / max(image.size)
-    if scale < 1:
-        width, height = (max(1, round(side * scale)) for side in image.size)
-        image = image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2.0)
     file = io.BytesIO()
-    image.save(file, "WEBP", quality=_QUALITIES[size], method=_EFFORT)
+    shrink(Image.fromarray(pixels), SIZES[size]).save(file, "WEBP", quality=_QUALITIES[size], method=_EFFORT)
     return file.getvalue()

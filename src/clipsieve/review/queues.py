@@ -25,7 +25,7 @@ def uncertain(catalog: Catalog) -> Int64[np.ndarray, "m"]:
     probabilities, with a threshold of 0.9, an image at 0.81 would count as near as one at 0.99, though it takes twice the odds
     to move the one to the threshold, and eleven times the odds to move the other.
     """
-    rows = np.flatnonzero(_is_reviewable(catalog))
+    rows = np.flatnonzero(catalog.is_seen)
     limit = float(_logits(np.array([np.float32(catalog.threshold)], dtype=np.float64))[0])
     distance = np.abs(_logits(catalog.probability[rows].astype(np.float64)) - limit)
     return np.asarray(rows[np.argsort(distance, kind="stable")], dtype=np.int64)
@@ -33,12 +33,12 @@ def uncertain(catalog: Catalog) -> Int64[np.ndarray, "m"]:
 
 def highest(catalog: Catalog) -> Int64[np.ndarray, "m"]:
     """Return all images, the highest score first."""
-    return _by_score(catalog, _is_reviewable(catalog))
+    return _by_score(catalog, catalog.is_seen)
 
 
 def of_class(catalog: Catalog, code: int) -> Int64[np.ndarray, "m"]:
     """Return the images of one class, the highest score first; none for a code that is no place in `catalog.labels`."""
-    return _by_score(catalog, _is_reviewable(catalog) & _has_code(catalog.label_codes, code))
+    return _by_score(catalog, catalog.is_seen & _has_code(catalog.label_codes, code))
 
 
 def of_concept(catalog: Catalog, concept_codes: Integer[np.ndarray, "n"], code: int) -> Int64[np.ndarray, "m"]:
@@ -53,18 +53,14 @@ def of_concept(catalog: Catalog, concept_codes: Integer[np.ndarray, "n"], code: 
     code : int
         Of the concept.
     """
-    return _by_score(catalog, _is_reviewable(catalog) & _has_code(concept_codes, code))
+    return _by_score(catalog, catalog.is_seen & _has_code(concept_codes, code))
 
 
 def audit(catalog: Catalog, sample: Sequence[SampledImage]) -> Int64[np.ndarray, "m"]:
     """Return the images of a sample in its own order; those that the run no longer holds or has not scored are left out."""
     rows = catalog.rows_of([image.image_id for image in sample])
     rows = rows[rows >= 0]
-    return np.asarray(rows[_is_reviewable(catalog)[rows]])
-
-
-def _is_reviewable(catalog: Catalog) -> Bool[np.ndarray, "n"]:
-    return np.asarray(catalog.is_seen & ~catalog.is_blocked & ~np.isnan(catalog.probability))
+    return np.asarray(rows[catalog.is_seen[rows]])
 
 
 def _has_code(codes: Integer[np.ndarray, "n"], code: int) -> Bool[np.ndarray, "n"]:

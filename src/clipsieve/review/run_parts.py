@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from clipsieve.errors import RunConflictError
 from clipsieve.store import Run
+from clipsieve.store.layout import part_facts
 
 __all__ = ["inputs_of", "part_sizes", "read_images", "read_probability", "stamp_of_run"]
 
@@ -20,7 +21,7 @@ def read_images(run: Run, index: int, columns: list[str]) -> pa.Table:
     if run.external is not None:
         return run.read_images(index, columns)
     table = _read(run.image_part(index), columns)
-    facts = {} if table is None else _facts(table)
+    facts = {} if table is None else part_facts(table.schema)
     # What is wrong, `Run` finds again and says.
     return table if table is not None and run.is_current(facts) else run.read_images(index, columns)
 
@@ -52,7 +53,7 @@ def read_probability(run: Run, name: str, index: int, inputs: str | None, n_rows
 
 def inputs_of(table: pa.Table) -> str | None:
     """Return the fingerprint of what a part was made of."""
-    return _facts(table).get("clipsieve.inputs")
+    return part_facts(table.schema).get("clipsieve.inputs")
 
 
 def part_sizes(run: Run) -> list[int]:
@@ -94,10 +95,6 @@ def _read(path: Path, columns: list[str]) -> pa.Table | None:
             return file.read(columns=columns, use_threads=False)
     except (OSError, pa.ArrowException):
         return None
-
-
-def _facts(table: pa.Table) -> dict[str, str]:
-    return {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
 
 
 def _refuse(run: Run, name: str) -> NoReturn:

@@ -9,7 +9,7 @@ from typing import Any
 from clipsieve.legible import as_text
 from clipsieve.review.catalog import Catalog, Described
 from clipsieve.review.pictures import Pictures
-from clipsieve.review.records import Choice, CurrentVerdict, Item
+from clipsieve.review.records import MAX_NOTE_CHARS, Choice, CurrentVerdict, Item
 from clipsieve.review.standing import Standing
 from clipsieve.review.vectors import VectorIndex
 
@@ -87,7 +87,7 @@ def _with_verdicts(item: Item, annotator: str, standing: Standing, *, is_adjudic
     voices: tuple[tuple[str, str, str], ...] = ()
     if is_adjudication:
         voices = tuple(
-            (as_text(row.annotator), row.choice.value, as_text(row.note, 2000))
+            (as_text(row.annotator), row.choice.value, as_text(row.note, MAX_NOTE_CHARS))
             for row in standing.board.voices(item.image_id)
         )
     mine: Choice | None = current.by_annotator.get(annotator)

@@ -11,13 +11,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from clipsieve.errors import UsageError
-from clipsieve.review.records import Choice, VerdictRow, Voice
+from clipsieve.review.records import MAX_ID_CHARS, MAX_NAME_CHARS, MAX_NOTE_CHARS, Choice, VerdictRow, Voice
 
 __all__ = ["FIELDS", "NEEDED_FIELDS", "id_from", "row_from", "texts_of", "time_from"]
 
 FIELDS = tuple(field.name for field in fields(VerdictRow))
 NEEDED_FIELDS = ("verdict_id", "image_id", "annotator", "choice", "made")
-MAX_NAME, MAX_NOTE, MAX_ID = 80, 2_000, 100
 _NAMESPACE = uuid.UUID("5b1bd0fa-0a2e-5f0e-9c39-9b8a4c0f6f0d")  # of ids made from content: never to be changed
 _NULLABLE = ("sha256", "undoes", "classifier", "queue", "group_id")
 
@@ -87,7 +86,7 @@ def time_from(text: str, where: str) -> datetime:
 
 
 def _check_length(where: str, given: Mapping[str, str]) -> None:
-    for name, most in (("annotator", MAX_NAME), ("note", MAX_NOTE), ("verdict_id", MAX_ID)):
+    for name, most in (("annotator", MAX_NAME_CHARS), ("note", MAX_NOTE_CHARS), ("verdict_id", MAX_ID_CHARS)):
         if len(given[name]) > most:
             raise UsageError(
                 f"{where}: `{name}` is too long", expected=f"at most {most:,} characters", found=f"{len(given[name]):,}"

@@ -17,6 +17,7 @@ __all__ = [
     "SCORE_SCHEMA",
     "image_schema",
     "image_table",
+    "part_facts",
     "part_name",
     "score_table",
     "to_float32",
@@ -34,6 +35,11 @@ SCORE_SCHEMA = pa.schema(
         pa.field("logits", pa.list_(pa.float32())),
     ]
 )
+
+
+def part_facts(schema: pa.Schema) -> dict[str, str]:
+    """Return what a part says of itself: its format, and the fingerprints of what it was made from."""
+    return {k.decode(): v.decode() for k, v in (schema.metadata or {}).items() if k.startswith(b"clipsieve.")}
 
 
 def part_name(index: int) -> str:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from clipsieve.errors import EncoderMismatchError, RunConflictError, RunCorruptError, RunNotFoundError
 from clipsieve.store.external import ExternalEmbeddings
-from clipsieve.store.layout import part_name
+from clipsieve.store.layout import part_facts, part_name
 from clipsieve.store.lock import LOCK_NAME
 from clipsieve.store.manifest import RunManifest
 from clipsieve.store.writer import append_line, write_json, write_table
@@ -110,7 +110,7 @@ class Run:
             schema = pq.read_schema(path)
         except (OSError, pa.ArrowException):
             return None
-        return _facts(schema)
+        return part_facts(schema)
 
     def write_part(self, path: Path, table: pa.Table) -> None:
         """Write one part: afterwards it is whole."""
@@ -151,7 +151,7 @@ class Run:
         if self.external is not None:
             return self.external.read_part(index, columns)
         table = self.read_part(self.image_part(index), columns)
-        if not self.is_current(_facts(table.schema)):
+        if not self.is_current(part_facts(table.schema)):
             raise self._mixed()
         return table
 
@@ -285,10 +285,5 @@ class Run:
         return found
 
 
-def _facts(schema: pa.Schema) -> dict[str, str]:
-    return {k.decode(): v.decode() for k, v in (schema.metadata or {}).items() if k.startswith(b"clipsieve.")}
-
-
-def _inputs(table: pa.Table) -> bytes | None:
-    value: bytes | None = (table.schema.metadata or {}).get(b"clipsieve.inputs")
-    return value
+def _inputs(table: pa.Table) -> str | None:
+    return part_facts(table.schema).get("clipsieve.inputs")

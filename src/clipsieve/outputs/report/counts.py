@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float32, Int64
 
 from clipsieve.engines.concepts import ConceptVectors
 from clipsieve.engines.decisions import DecidedPart, Decider
-from clipsieve.engines.lineage import ID_PREFIX
+from clipsieve.engines.lineage import digest_of
 from clipsieve.evaluation.term_counts import TermCounter
 from clipsieve.outputs.report.flagged import ScoresDigest, assign_flagged, flag_mask
 from clipsieve.types import FailureCode
@@ -121,7 +121,7 @@ class RunCounts:
             self._images.update(f"{digest or ''}\n".encode())
         if tuned_on := self.decider.facts.tuned_on:
             ids = images.column("image_id").to_pylist()
-            self.n["tuned_on"] += sum(map(tuned_on.__contains__, map(_training_digest, digests, ids)))
+            self.n["tuned_on"] += sum(map(tuned_on.__contains__, map(digest_of, ids, digests)))
         facts = sorted((images.schema.metadata or {}).items())
         made_from = [b"%s=%s" % (key, value) for key, value in facts if key.startswith(b"clipsieve.")]
         self._parts.update(b" ".join([*made_from, str(images.num_rows).encode()]) + b"\n")
@@ -164,8 +164,3 @@ class RunCounts:
             self.n[f"{where}_reviewed"] += 1
             self.n[f"{where}_unwanted"] += unwanted is True
             self.n[f"{where}_unsure"] += unwanted is None
-
-
-def _training_digest(sha256: str | None, image_id: str) -> str:
-    """Return what an image is called where the images of a classifier's training are listed; see `RatedImages`."""
-    return sha256[:16] if sha256 else ID_PREFIX + hashlib.sha256(image_id.encode()).hexdigest()[:13]

@@ -15,11 +15,10 @@ from argon2.exceptions import Argon2Error, InvalidHashError
 from clipsieve.errors import UsageError
 from clipsieve.review.ledger.database import Database
 from clipsieve.review.ledger.tables import accounts, sessions
-from clipsieve.review.records import Role
+from clipsieve.review.records import MAX_NAME_CHARS, Role, is_name
 
 __all__ = ["Account", "Accounts", "name_key"]
 
-MAX_NAME = 80
 MIN_PASSWORD, MAX_PASSWORD = 10, 1_024
 _LOCK = "accounts"
 # Each hash takes 64 MiB while it is computed: a crowd at the door must not take all memory.
@@ -163,21 +162,17 @@ class Accounts:
 
 def name_key(name: str) -> str:
     """Return what two spellings of one name have in common; empty for what can be no name."""
-    if len(name) > 4 * MAX_NAME or not _is_name(unicodedata.normalize("NFC", name)):
+    if len(name) > 4 * MAX_NAME_CHARS or not is_name(unicodedata.normalize("NFC", name)):
         return ""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
-def _is_name(name: str) -> bool:
-    return 1 <= len(name) <= MAX_NAME and name.isprintable() and name.strip() == name
-
-
 def _checked_name(name: str) -> str:
     name = unicodedata.normalize("NFC", name)
-    if not _is_name(name):
+    if not is_name(name):
         raise UsageError(
             "that cannot be the name of an account",
-            expected=f"1 to {MAX_NAME} printable characters, with no space at either end",
+            expected=f"1 to {MAX_NAME_CHARS} printable characters, with no space at either end",
             found=ascii(name[:100]),
         )
     return name

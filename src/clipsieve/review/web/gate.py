@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from clipsieve.errors import LedgerError
-from clipsieve.review.records import OpenedSession, Role
+from clipsieve.review.records import MAX_NAME_CHARS, OpenedSession, Role, is_name
 from clipsieve.review.web.access import Access
 from clipsieve.review.web.limits import Buckets
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 else:  # annotations are checked at run time by the tests, and the ledger's library may be missing
     Ledger = Any
 
-__all__ = ["MAX_NAME_CHARS", "MAX_PASSWORD_CHARS", "Gate", "Refused", "is_name"]
+__all__ = ["MAX_PASSWORD_CHARS", "Gate", "Refused"]
 
-MAX_NAME_CHARS, MAX_PASSWORD_CHARS, MAX_SECRET_CHARS = 80, 1024, 256
+MAX_PASSWORD_CHARS, MAX_SECRET_CHARS = 1024, 256
 N_HASHING, HASHING_WAIT_S = 2, 5.0  # a hash of a password takes much memory, and that is its point
 
 
@@ -146,15 +146,6 @@ class Gate:
             return role
         finally:
             self._hashing.release()
-
-
-def is_name(name: str) -> bool:
-    r"""Return whether a person can go by a name: 1 to 80 characters that print, with no space at its ends.
-
-    >>> is_name("Ana María"), is_name(""), is_name("a\x00"), is_name("x" * 81)
-    (True, False, False, False)
-    """
-    return 1 <= len(name) <= MAX_NAME_CHARS and name.isprintable() and name == name.strip()
 
 
 def _is_same(one: str, other: str) -> bool:

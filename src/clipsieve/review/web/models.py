@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from clipsieve.review.deciding import SentVerdict
-from clipsieve.review.records import Choice, Item, QueueName, QueueSpec, Voice
+from clipsieve.review.records import MAX_NOTE_CHARS, Choice, Item, QueueName, QueueSpec, Voice
 
 __all__ = [
     "Group",
@@ -103,7 +103,7 @@ class VerdictBody(_Body):
     voice: Voice = Voice.REVIEW
     undoes: Uuid | None = None
     concepts: Annotated[list[Annotated[str, _text(1, 200)]], Field(max_length=50)] = []
-    note: Annotated[str, _text(0, 2000)] = ""
+    note: Annotated[str, _text(0, MAX_NOTE_CHARS)] = ""
     classifier: Annotated[str, _text(1, 200)] | None = None
     score: Share | None = None
     duration_s: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False, strict=True)] | None = None

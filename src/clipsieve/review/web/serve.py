@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipsieve.errors import MissingExtraError, UsageError
-from clipsieve.review.records import Role
+from clipsieve.review.records import Role, is_name
 from clipsieve.review.web.access import Access, host_and_port, plain_host
 from clipsieve.review.web.addresses import is_loopback, is_open, own_origins, public_origin
 
@@ -132,8 +132,6 @@ def access_for(
     UsageError
         If others could reach the address and there is no account, or a name or URL makes no sense.
     """
-    from clipsieve.review.web.gate import is_name
-
     if annotator is not None and not is_name(annotator):
         raise UsageError("that is no name to review under", expected="1 to 80 characters that can be seen")
     public = public_origin(public_url) if public_url is not None else None
