@@ -193,6 +193,7 @@ def test_the_summary_and_the_way_out(browser, lone):
         assert "Needs two reviewers" in ann.text("main")
         ann.page.get_by_role("link", name="Review").click()
         ann.page.wait_for_selector("html.is-ready", state="attached")
+        ann.page.wait_for_load_state("networkidle")  # pictures on their way would be refused after the logout
         ann.page.get_by_role("button", name="Log out").click()
         ann.page.wait_for_url("**/login")
 
