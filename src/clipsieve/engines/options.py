@@ -70,9 +70,13 @@ class ScanOptions:
         Images that are recorded as blocked and never opened.
     max_failures : MaxFailures
         When to give up. Decides no row, only whether the scan goes on.
+    exact : bool
+        Whether images are decoded bit for bit as the encoder's reference does it, which costs several times as much for
+        large JPEGs.
     """
 
     part_size: int = 1000
     limits: DecodeLimits = field(default_factory=DecodeLimits)
     block_list: BlockList = field(default_factory=BlockList)
     max_failures: MaxFailures = field(default_factory=MaxFailures)
+    exact: bool = False

@@ -271,7 +271,7 @@ def _deciding(source: Source, options: ScanOptions) -> dict[str, int | float | s
         "max_seconds": options.limits.max_seconds,
     }
     blocked = {"hash_list": options.block_list.fingerprint} if options.block_list else {}
-    return {**limits, **source.options, **blocked}
+    return {**limits, **source.options, **blocked, "exact": "yes" if options.exact else "no"}
 
 
 def _try_out(encoder: Encoder) -> None:
