@@ -23,6 +23,7 @@ COMMANDS = {
     "accounts": "clipsieve.cli.accounts",
     "demo-data": "clipsieve.cli.demo_data",
     "datasheet": "clipsieve.cli.datasheet",
+    "duplicates": "clipsieve.cli.duplicates",
     "evaluate": "clipsieve.cli.evaluate",
     "export": "clipsieve.cli.export",
     "import-head": "clipsieve.cli.import_head",
@@ -48,7 +49,7 @@ class LazyGroup(Group):
         first = ["demo-data", "scan", "score", "summary", "tune", "evaluate", "threshold", "prevalence"]
         return [
             *first,
-            *("review", "verdicts", "accounts", "report", "datasheet", "export"),
+            *("duplicates", "review", "verdicts", "accounts", "report", "datasheet", "export"),
             *("prompts", "import-head", "models"),
         ]
 

@@ -6,6 +6,7 @@ from clipsieve.engines.base import Engine
 from clipsieve.engines.classify import import_head, load_classifier_for
 from clipsieve.engines.context import ContextMethod
 from clipsieve.engines.decisions import Decider, Decision, Policy, Reason
+from clipsieve.engines.duplicates import Duplicates, find_duplicates
 from clipsieve.engines.evaluate import Contender, MethodResult, Protocol, evaluate_methods
 from clipsieve.engines.evaluate_file import evaluate_predictions
 from clipsieve.engines.evaluate_runs import EvaluationOptions, evaluate_runs, parse_fractions
@@ -33,6 +34,7 @@ __all__ = [
     "Decider",
     "Decision",
     "DecodeLimits",
+    "Duplicates",
     "Engine",
     "Evaluation",
     "EvaluationOptions",
@@ -68,6 +70,7 @@ __all__ = [
     "evaluate_methods",
     "evaluate_predictions",
     "evaluate_runs",
+    "find_duplicates",
     "import_head",
     "join_ratings",
     "load_block_list",

@@ -7,7 +7,7 @@ from clipsieve.store.manifest import RunManifest
 from clipsieve.store.npy_files import EmbeddingFile, find_embeddings
 from clipsieve.store.reuse import StoredEmbeddings, remove_superseded, set_aside, superseded
 from clipsieve.store.run import Run
-from clipsieve.store.writer import write_json, write_table
+from clipsieve.store.writer import write_json, write_table, write_whole
 
 __all__ = [
     "FORMAT_VERSION",
@@ -27,4 +27,5 @@ __all__ = [
     "valid_score_name",
     "write_json",
     "write_table",
+    "write_whole",
 ]

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from clipsieve.errors import RunError
 
-__all__ = ["append_line", "write_json", "write_table"]
+__all__ = ["append_line", "write_json", "write_table", "write_whole"]
 
 
 def write_table(path: Path, table: pa.Table) -> None:
@@ -28,7 +28,7 @@ def write_table(path: Path, table: pa.Table) -> None:
         compression = {name: "none" if name == "embedding" else "zstd" for name in _leaves(table.schema)}
         pq.write_table(table, file, compression=compression, use_dictionary=dictionary, row_group_size=1 << 20)
 
-    _atomically(path, write)
+    write_whole(path, write)
 
 
 def _leaves(schema: pa.Schema) -> list[str]:
@@ -37,7 +37,7 @@ def _leaves(schema: pa.Schema) -> list[str]:
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write an indented JSON file."""
-    _atomically(path, lambda file: file.write(json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n"))
+    write_whole(path, lambda file: file.write(json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n"))
 
 
 def append_line(path: Path, value: dict[str, Any]) -> None:
@@ -50,7 +50,8 @@ def append_line(path: Path, value: dict[str, Any]) -> None:
         file.write(json.dumps(value, ensure_ascii=False).encode() + b"\n")
 
 
-def _atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Let `write` fill a file that is whole or absent; RunError if the disk or the folder does not allow it."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,208 @@
+"""Near-duplicates in a whole run: groups of images that look alike, found through an index of vectors.
+
+The only module that imports faiss; it needs the index extra.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64
+
+from clipsieve.errors import MissingExtraError, UsageError
+from clipsieve.store import Run, to_float32
+
+__all__ = ["Duplicates", "find_duplicates"]
+
+BLOCK = 1024  # rows that are settled at once
+FLAT_UP_TO = 20_000  # rows; so few are compared with every leader
+ROWS_PER_CELL, TRAIN_PER_CELL = 640, 40
+N_PROBES = 8  # cells that are looked into for each image
+N_CHECKED = 500  # images that are compared with every leader, to see what the index overlooks
+SEED = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Duplicates:
+    """Which image of a run is a near-duplicate of which.
+
+    Attributes
+    ----------
+    leader : int64 array of shape (n,)
+        For each row of the run the row of its group's leader; its own if it leads a group or is in none, -1 if it has no
+        embedding.
+    similarity : float32 array of shape (n,)
+        The cosine with the leader; 1 for a leader, NaN without an embedding.
+    min_similarity : float
+        What was asked for.
+    found_fraction : float
+        Of some images that do have a similar leader, the share for which the index found one. 1 where every pair was compared.
+    """
+
+    leader: Int64[np.ndarray, "n"]
+    similarity: Float32[np.ndarray, "n"]
+    min_similarity: float
+    found_fraction: float
+
+    def groups(self) -> list[Int64[np.ndarray, "_"]]:
+        """Return the rows of each group of two and more, the largest group first; in each, the leader first."""
+        rows = np.flatnonzero(self.leader >= 0)
+        order = rows[np.argsort(self.leader[rows], kind="stable")]
+        groups = np.split(order, np.flatnonzero(np.diff(self.leader[order])) + 1)
+        return sorted((group for group in groups if len(group) > 1), key=lambda group: (-len(group), int(group[0])))
+
+
+def find_duplicates(
+    run: Run,
+    *,
+    min_similarity: float = 0.95,
+    on_progress: Callable[[int, int], object] = lambda _n_done, _n_total: None,
+) -> Duplicates:
+    """Return the near-duplicates of a run.
+
+    In the order of rows, an image joins the most similar leader if that is similar enough, and is a leader itself if none is. So
+    members are similar to their leader, though not always to each other, and no chain of likenesses joins what differs.
+    Only leaders are in the index: a picture that a data set holds a hundred thousand times costs no more than another one.
+
+    Up to 20,000 images, all leaders are compared. Beyond, the index (inverted lists over k-means cells, the vectors as half
+    floats; Johnson et al. 2017, arXiv:1702.08734) looks into the 8 nearest of one cell for 640 images, and may overlook some:
+    `found_fraction` says how many.
+
+    Parameters
+    ----------
+    run : Run
+        A finished scan.
+    min_similarity : float, default=0.95
+        The least cosine of a member with its leader, above 0 and at most 1. Cosines are exact to about 1e-4.
+    on_progress : callable
+        Called with the number of rows settled and listed.
+
+    Raises
+    ------
+    UsageError
+        If `min_similarity` is out of range.
+    MissingExtraError
+        If faiss is not installed.
+    RunCorruptError
+        If a part of the images is missing or damaged.
+    """
+    if not 0 < min_similarity <= 1:
+        raise UsageError(
+            "no images are that similar", expected="a cosine above 0, at most 1", found=f"{min_similarity}"
+        )
+    n_rows, dim = run.manifest.n_images, run.manifest.encoder.embedding_dim
+    index = _build_index(run, n_rows, dim)
+    leader, similarity = np.full(n_rows, -1, np.int64), np.full(n_rows, np.nan, np.float32)
+    for rows, unit in _blocks(run):
+        leads, leader[rows], similarity[rows] = _settle(rows, unit, *_nearest(index, unit), min_similarity)
+        if leads.any():
+            index.add_with_ids(unit[leads], rows[leads])
+        on_progress(int(rows[-1]) + 1, n_rows)
+    on_progress(n_rows, n_rows)
+    return Duplicates(leader, similarity, min_similarity, _found_fraction(index, run, leader, min_similarity))
+
+
+def _blocks(run: Run) -> Iterator[tuple[Int64[np.ndarray, "b"], Float32[np.ndarray, "b d"]]]:
+    """Yield rows that have an embedding, and their embeddings."""
+    rows, held, start = [], [], 0
+    for table in run.iter_images(["embedding"]):
+        column = table.column("embedding")
+        rows.append(start + np.flatnonzero(~column.is_null().to_numpy()))
+        held.append(to_float32(column))
+        start += table.num_rows
+        if sum(map(len, rows)) >= BLOCK:
+            yield from _cut(rows, held)
+            rows, held = [], []
+    yield from _cut(rows, held)
+
+
+def _cut(rows: list[np.ndarray], held: list[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    if sum(map(len, rows)):
+        numbers, unit = np.concatenate(rows).astype(np.int64), np.concatenate(held)
+        for first in range(0, len(numbers), BLOCK):
+            yield numbers[first : first + BLOCK], unit[first : first + BLOCK]
+
+
+def _settle(
+    rows: Int64[np.ndarray, "b"],
+    unit: Float32[np.ndarray, "b d"],
+    leader: Int64[np.ndarray, "b"],
+    similarity: Float32[np.ndarray, "b"],
+    min_similarity: float,
+) -> tuple[Bool[np.ndarray, "b"], Int64[np.ndarray, "b"], Float32[np.ndarray, "b"]]:
+    """Return which rows of a block lead, and each one's leader and similarity, given the nearest leader before the block."""
+    cosines = np.tril(unit @ unit.T, -1)  # with the rows before it
+    leads = similarity < min_similarity
+    for place in np.flatnonzero(leads).tolist():
+        leads[place] = not (cosines[place, :place][leads[:place]] >= min_similarity).any()
+    if leads.any():
+        here = cosines[:, leads]
+        best = here.argmax(axis=1)
+        nearest = np.minimum(here[np.arange(len(rows)), best], np.float32(1))
+        is_nearer = nearest > similarity
+        leader = np.where(is_nearer, rows[leads][best], leader)
+        similarity = np.where(is_nearer, nearest, similarity)
+    return leads, np.where(leads, rows, leader), np.where(leads, np.float32(1), similarity)
+
+
+def _build_index(run: Run, n_rows: int, dim: int) -> Any:  # noqa: ANN401
+    faiss = _faiss()
+    if n_rows <= FLAT_UP_TO:
+        return faiss.IndexIDMap(faiss.IndexFlatIP(dim))
+    n_cells = max(1, n_rows // ROWS_PER_CELL)
+    index = faiss.index_factory(dim, f"IVF{n_cells},SQfp16", faiss.METRIC_INNER_PRODUCT)
+    index.cp.seed, index.cp.spherical = SEED, True
+    index.nprobe = min(N_PROBES, n_cells)
+    index.train(_sample(run, n_cells * TRAIN_PER_CELL))
+    return index
+
+
+def _sample(run: Run, n: int) -> Float32[np.ndarray, "m d"]:
+    """Return about n embeddings, evenly from all parts."""
+    step = max(1, run.manifest.n_images // n)
+    return np.concatenate([unit[rows % step == 0] for rows, unit in _blocks(run)])
+
+
+def _nearest(index: Any, unit: Float32[np.ndarray, "b d"]) -> tuple[np.ndarray, np.ndarray]:  # noqa: ANN401
+    """Return the nearest leader of each row and its cosine; -1 where there is none yet."""
+    if index.ntotal == 0:
+        return np.full(len(unit), -1, np.int64), np.full(len(unit), -1, np.float32)
+    near, found = index.search(unit, 1)
+    return found[:, 0], np.minimum(near[:, 0], np.float32(1))
+
+
+def _found_fraction(index: Any, run: Run, leader: Int64[np.ndarray, "n"], min_similarity: float) -> float:  # noqa: ANN401
+    """Compare some images with every leader, and return which share of those that have one was found."""
+    if not hasattr(index, "nprobe"):
+        return 1.0
+    has_embedding = np.flatnonzero(leader >= 0)
+    chosen = np.random.default_rng(SEED).permutation(has_embedding)[:N_CHECKED]
+    wanted, best = _pick(run, chosen), np.full(len(chosen), -1, np.float32)
+    chosen = np.sort(chosen)
+    for rows, unit in _blocks(run):
+        leads = leader[rows] == rows
+        earlier = rows[leads][None] < chosen[:, None]  # an image can only join a leader that was there before it
+        best = np.maximum(best, np.where(earlier, wanted @ unit[leads].T, -1).max(axis=1, initial=-1))
+    has_leader = best >= min_similarity + math.sqrt(wanted.shape[1]) * 2.0**-16
+    return float((leader[chosen] != chosen)[has_leader].mean()) if has_leader.any() else 1.0
+
+
+def _pick(run: Run, chosen: Int64[np.ndarray, "m"]) -> Float32[np.ndarray, "m d"]:
+    return np.concatenate([unit[np.isin(rows, chosen)] for rows, unit in _blocks(run)])
+
+
+def _faiss() -> Any:  # noqa: ANN401
+    try:
+        import faiss
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            "the index of vectors is not installed",
+            expected="the index extra",
+            found=f"no module `{error.name}`",
+            hint="`pip install 'clipsieve[index]'`",
+        ) from error
+    return faiss
