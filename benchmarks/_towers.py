@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clipsieve import export_model
+from clipsieve.encoders import export_model
 
 __all__ = ["SHAPES", "write_onnx_model", "write_torch_model"]
 

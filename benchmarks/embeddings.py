@@ -1,11 +1,14 @@
-"""How long a million embeddings that lie somewhere already take to be scored, and how much memory that needs.
+"""What comes after a scan, at the size of ImageNet: how long 1,281,167 x 768 stored embeddings take to be worked with.
 
-1,000,000 x 512 float16 numbers with URLs and captions, in the layout of clip-retrieval, on a disk whose pages are cached. The
-other side reads the same folder with the `embedding-reader` library and scores it with numpy; it writes nothing, while clipsieve
-writes ids, probabilities and logits to Parquet. Each side runs in a process of its own.
+float16 numbers in Parquet parts of 20,000 rows, as clipsieve writes them, on a disk whose pages are cached; 20,000 random ones
+again and again, since no figure here depends on what they are. Reading the column with pyarrow on two threads is the measure.
+The `embedding-reader` library, where it is installed, reads the same numbers from `.npy` files and scores them with numpy; it
+writes nothing, while clipsieve writes ids, probabilities and logits. The text tower of a search is not part of its time. Each
+way runs in a process of its own, in turn; what is imported is imported before the clock starts.
 """
 
-import json
+import importlib.util
+import os
 import subprocess
 import sys
 import tempfile
@@ -13,97 +16,133 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
+from benchmarks._large_run import DIM, N_ROWS, unit_vectors, write_head, write_large_run
 from benchmarks._machine import describe_machine
-from clipsieve.classifiers import SoftPrompts, save_classifier
 
 REPEATS = 3
-N_ROWS, DIM, N_FILES = 1_000_000, 512, 4
+PART_SIZE, N_ARRAYS = 20_000, 64
 
-OURS = """
-import sys, clipsieve
-from clipsieve.engines import load_classifier_for
-run = clipsieve.Run.open(sys.argv[1] + "/run")
-named = load_classifier_for(run, sys.argv[1] + "/head.safetensors")
-print(clipsieve.score(run, named.classifier, name="head").n_scored)
+READ = """
+from concurrent.futures import ThreadPoolExecutor
+import pyarrow.parquet as pq
+def one(path):
+    with pq.ParquetFile(path, memory_map=True) as file:
+        return file.read(columns=["embedding"], use_threads=False).num_rows
+def work():
+    with ThreadPoolExecutor(2) as pool:
+        return sum(pool.map(one, sorted((folder / "run/images").iterdir())))
 """
 
 THEIRS = """
-import sys
 import numpy as np
 from embedding_reader import EmbeddingReader
 from safetensors.numpy import load_file
-vectors = next(iter(load_file(sys.argv[1] + "/head.safetensors").values())).astype(np.float32)
-reader = EmbeddingReader(embeddings_folder=sys.argv[1] + "/laion/img_emb", file_format="npy")
-n = 0
-for rows, _ in reader(batch_size=20_000, show_progress=False):
-    logits = 100 * (rows.astype(np.float32) @ vectors.T)
-    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-    n += len(shares / shares.sum(axis=1, keepdims=True))
-print(n)
+def work():
+    vectors = next(iter(load_file(folder / "head.safetensors").values())).astype(np.float32)
+    reader = EmbeddingReader(embeddings_folder=str(folder / "arrays"), file_format="npy")
+    n = 0
+    for rows, _ in reader(batch_size=20_000, show_progress=False):
+        logits = 100 * (rows.astype(np.float32) @ vectors.T)
+        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+        n += len(shares / shares.sum(axis=1, keepdims=True))
+    return n
+"""
+
+SCORE = """
+import clipsieve
+from clipsieve.engines import load_classifier_for
+def work():
+    run = clipsieve.Run.open(folder / "run")
+    named = load_classifier_for(run, str(folder / "head.safetensors"))
+    return clipsieve.score(run, named.classifier, name="head").n_scored
+"""
+
+SEARCH = """
+import numpy as np
+import clipsieve
+from clipsieve.engines.search import nearest_images
+def work():
+    run = clipsieve.Run.open(folder / "run")
+    return len(nearest_images(run, np.load(folder / "words.npy"), 20)[0])
+"""
+
+SUMMARY = """
+import clipsieve
+from clipsieve.outputs import summarize
+def work():
+    return summarize(clipsieve.Run.open(folder / "run"), "head").n_scanned
+"""
+
+DECIDE = """
+import clipsieve
+from clipsieve.engines import Decider
+def work():
+    return sum(len(part.codes) for part in Decider(clipsieve.Run.open(folder / "run")).parts([]))
+"""
+
+WAYS = {
+    "reading the column with pyarrow": READ,
+    "embedding-reader and numpy, nothing written": THEIRS,
+    "`clipsieve score`": SCORE,
+    "`clipsieve search`, the 20 best": SEARCH,
+    "`clipsieve summary`, of another threshold": SUMMARY,
+    "a decision for each image, by another threshold": DECIDE,
+}
+
+FRAME = """
+import resource, sys, time
+from pathlib import Path
+folder = Path(sys.argv[1])
+{code}
+start, before = time.perf_counter(), time.process_time()
+n = work()
+wall, cpu = time.perf_counter() - start, time.process_time() - before
+peak = next(l for l in open("/proc/self/status") if l.startswith("VmHWM")).split()[1]
+print(n, wall, cpu, int(peak) / 1024)
 """
 
 
-def write_embeddings(folder: Path) -> None:
-    """Write random unit vectors, with what is known of their images."""
-    (folder / "img_emb").mkdir(parents=True)
-    (folder / "metadata").mkdir()
-    rng, each = np.random.default_rng(0), N_ROWS // N_FILES
-    for number in range(N_FILES):
-        rows = rng.standard_normal((each, DIM), dtype=np.float32)
-        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-        np.save(folder / "img_emb" / f"img_emb_{number}.npy", rows.astype(np.float16))
-        ids = range(number * each, (number + 1) * each)
-        columns = {"url": [f"https://example.org/{i}.jpg" for i in ids], "caption": [f"picture {i}" for i in ids]}
-        pq.write_table(pa.table(columns), folder / "metadata" / f"metadata_{number}.parquet")
-
-
-def write_head(path: Path) -> None:
-    """Write a classifier of two random classes."""
-    vectors = np.random.default_rng(1).standard_normal((2, DIM)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    save_classifier(SoftPrompts(vectors, ("wanted", "unwanted"), (False, True), "some/model"), path)
-
-
-def measure(code: str, folder: Path) -> tuple[float, float]:
-    """Return seconds and the peak of the memory in MiB, of a process of its own."""
-    tail = '\nprint(next(l for l in open("/proc/self/status") if l.startswith("VmHWM")).split()[1])'
-    start = time.perf_counter()
+def measure(code: str, folder: Path) -> tuple[float, float, float]:
+    """Return seconds, seconds of all cores together, and the peak of the memory in MiB, of a process of its own."""
     done = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", code + tail, str(folder)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", FRAME.format(code=code), str(folder)], capture_output=True, text=True, check=True
     )
-    n_rows, peak_kib = done.stdout.split()[-2:]
-    assert int(n_rows) == N_ROWS
-    return time.perf_counter() - start, int(peak_kib) / 1024
+    n, wall, cpu, peak = map(float, done.stdout.split()[-4:])
+    assert n > 0
+    return wall, cpu, peak
+
+
+def prepare(folder: Path) -> None:
+    """Write the run, the classifier, the vector to look for, and the arrays for the other side: links to one of them."""
+    write_large_run(folder / "run", PART_SIZE)
+    write_head(folder / "head.safetensors")
+    np.save(folder / "words.npy", unit_vectors(1, seed=2))
+    (folder / "arrays").mkdir()
+    np.save(folder / "arrays/img_emb_0.npy", unit_vectors(N_ROWS // N_ARRAYS, seed=0).astype(np.float16))
+    for number in range(1, N_ARRAYS):
+        os.link(folder / "arrays/img_emb_0.npy", folder / f"arrays/img_emb_{number}.npy")
 
 
 def main() -> None:
     """Measure and print the table."""
-    from clipsieve import adopt_embeddings
-
+    ways = {name: code for name, code in WAYS.items() if code != THEIRS or importlib.util.find_spec("embedding_reader")}
     print(describe_machine())
-    found: dict[str, list[tuple[float, float]]] = {"embedding-reader and numpy": [], "clipsieve score": []}
+    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ways}
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_embeddings(folder / "laion")
-        write_head(folder / "head.safetensors")
         start = time.perf_counter()
-        adopt_embeddings(folder / "laion", folder / "run", model="some/model")
-        print(f"taking them in: {time.perf_counter() - start:.1f} s")
+        prepare(Path(name))
+        print(f"writing the run: {time.perf_counter() - start:.0f} s")
         for _ in range(REPEATS):
-            for way, code in zip(found, (THEIRS, OURS), strict=True):
-                found[way].append(measure(code, folder))
-        n_bytes = json.dumps(sum(path.stat().st_size for path in (folder / "laion/img_emb").iterdir()))
-    print(
-        f"\n| {N_ROWS:,} x {DIM} float16, {int(n_bytes) / 2**20:,.0f} MiB | s (median of {REPEATS}) | ratio | peak MiB |"
-    )
-    print("|---|---|---|---|")
-    base = float(np.median([s for s, _ in found["embedding-reader and numpy"]]))
-    for way, pairs in found.items():
-        seconds, peak = np.median(pairs, axis=0)
-        print(f"| {way} | {seconds:.1f} | {seconds / base:.2f} | {peak:,.0f} |")
+            for way, code in ways.items():
+                found[way].append(measure(code, Path(name)))
+    size_mib = N_ROWS * DIM * 2 / 2**20
+    print(f"\n| {N_ROWS:,} x {DIM} float16, {size_mib:,.0f} MiB | s (median of {REPEATS}) | ratio | CPU s | peak MiB |")
+    print("|---|---|---|---|---|")
+    base = float(np.median([wall for wall, _, _ in found["reading the column with pyarrow"]]))
+    for way, rows in found.items():
+        wall, cpu, peak = np.median(rows, axis=0)
+        print(f"| {way} | {wall:.1f} | {wall / base:.2f} | {cpu:.1f} | {peak:,.0f} |")
 
 
 if __name__ == "__main__":

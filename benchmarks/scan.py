@@ -23,9 +23,9 @@ from PIL import Image
 from benchmarks._machine import describe_machine
 from benchmarks._photographs import photographs, scaled
 from benchmarks._towers import write_onnx_model
-from clipsieve import DecodeLimits, load_encoder, open_source, scan, write_demo_data
+from clipsieve import load_encoder, open_source, scan, write_demo_data
 from clipsieve.encoders import Encoder
-from clipsieve.images import decode_fitted, fit_to_recipe
+from clipsieve.images import DecodeLimits, decode_fitted, fit_to_recipe
 from clipsieve.types import DecodedImage, ImageRef, Preprocessing
 
 REPEATS = 3

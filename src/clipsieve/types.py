@@ -262,7 +262,8 @@ class EncoderIdentity:
     preprocessing : Preprocessing or None
         The recipe in front of the image tower; None where embeddings came without it.
     precision : str
-        "fp32", "fp16", "bf16" or "int8"; "unknown" where embeddings came without it.
+        "fp32", "fp16", "bf16", or "int8-" and 12 hex digits that tell one quantized form of the weights from another; "unknown"
+        where embeddings came without it.
     embedding_dim : int
         d, the width of the joint space.
     """

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import click
 import pytest
 
 from clipsieve.cli import entry, render
@@ -142,3 +143,11 @@ def test_counts_and_rates_read_like_speech() -> None:
     assert render.rate(0, 0) == "-"
     assert render.rate(24, 10) == "2.4 images/s"
     assert render.rate(123456, 10) == "12,346 images/s"
+
+
+@pytest.mark.parametrize("name", entry.COMMANDS)
+def test_the_list_of_commands_says_what_each_command_says_of_itself(name: str) -> None:
+    command = entry.group.get_command(click.Context(entry.group), name)
+    assert command is not None
+    assert command.name == name
+    assert command.get_short_help_str(limit=1000) == entry.COMMANDS[name][1]

@@ -1,13 +1,15 @@
-"""What any encoder must do, held over every kind of graph, the embedded model, and torch."""
+"""What any encoder must do, held over every kind of graph, the embedded model, every runtime, and torch."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
 
 from clipsieve.encoders import Encoder, load_encoder
-from clipsieve.errors import EmbeddingError
+from clipsieve.errors import EmbeddingError, UsageError
 from model_folders import KINDS, make_onnx_folder, make_torch_folder
 
 TEXTS = [
@@ -20,6 +22,12 @@ TEXTS = [
     "犬と猫",
 ]
 TORCH = pytest.param("torch", marks=pytest.mark.torch)
+OPENVINO = {
+    "float, OpenVINO": {"backend": "openvino"},
+    "uint8, OpenVINO": {"backend": "openvino"},
+    "float, in bf16 by OpenVINO": {"precision": "bf16"},
+    "float, OpenVINO, batches of 4": {"backend": "openvino"},
+}
 
 
 def make(kind: str, path: Path, **options: object) -> str:
@@ -29,14 +37,25 @@ def make(kind: str, path: Path, **options: object) -> str:
     return str(maker(path, **options))
 
 
-@pytest.fixture(params=[*KINDS, "pictogram", TORCH])
+def load(kind: str, model: str, threads: int = 1) -> Encoder:
+    if kind in OPENVINO:
+        pytest.importorskip("openvino")
+    try:
+        return load_encoder(model, threads=threads, **OPENVINO.get(kind, {}))
+    except UsageError as error:
+        if "instructions for bf16" in error.what:
+            pytest.skip(error.what)
+        raise
+
+
+@pytest.fixture(params=[*KINDS, "pictogram", *OPENVINO, TORCH])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture
 def encoder(kind: str, tmp_path: Path) -> Iterator[Encoder]:
-    with load_encoder(make(kind, tmp_path / "model"), threads=1) as loaded:
+    with load(kind, make(kind, tmp_path / "model")) as loaded:
         yield loaded
 
 
@@ -115,8 +134,8 @@ def test_a_text_is_cut_where_the_context_ends(encoder):
     assert rows[0] @ rows[2] < 0.999
 
 
-def test_the_identity_is_stable(encoder):
-    again = load_encoder(encoder.location, threads=2)
+def test_the_identity_is_stable(encoder, kind):
+    again = load(kind, encoder.location, threads=2)
     assert again.identity == encoder.identity
     assert again.identity.fingerprint == encoder.identity.fingerprint
     assert again.location == encoder.location
@@ -146,9 +165,9 @@ def test_a_wrong_side_is_refused(encoder):
         encoder.encode_images(np.zeros((2, side, side, 3), dtype=np.uint8))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, *OPENVINO])
 def test_an_image_without_a_direction_is_a_row_of_nan_and_its_neighbours_are_not(kind, tmp_path):
-    with load_encoder(make(kind, tmp_path / "model", mean=(0.0, 0.0, 0.0)), threads=1) as encoder:
+    with load(kind, make(kind, tmp_path / "model", mean=(0.0, 0.0, 0.0))) as encoder:
         pixels = draw(encoder, 3)
         before = encoder.encode_images(pixels)
         pixels[1] = 0
@@ -161,3 +180,54 @@ def test_an_encoder_can_be_used_again_after_it_was_closed(encoder):
     before = encoder.encode_images(draw(encoder, 2))
     encoder.close()
     np.testing.assert_allclose(encoder.encode_images(draw(encoder, 2)), before, atol=1e-6)
+
+
+@pytest.fixture
+def parallel(kind: str, tmp_path: Path) -> Iterator[Encoder]:
+    """Give an encoder that is called by three threads at once, if it is of that kind; more threads than cores do no harm."""
+    with load(kind, make(kind, tmp_path / "parallel"), threads=3) as loaded:
+        yield loaded
+
+
+def at_once(encoder: Encoder, batches: list[np.ndarray]) -> list[np.ndarray]:
+    """Encode batches in as many threads, all of which begin together."""
+    together = Barrier(len(batches))
+
+    def encode(pixels: np.ndarray) -> np.ndarray:
+        together.wait(timeout=10)
+        return encoder.encode_images(pixels)
+
+    with ThreadPoolExecutor(len(batches)) as threads:
+        return list(threads.map(encode, batches))
+
+
+def test_calls_at_once_give_exactly_what_one_gives(encoder, parallel):
+    assert encoder.n_parallel == 1
+    for n in (1, 4, 20):  # the first calls of all load the graph, the last are of more than one batch
+        batches = np.split(draw(encoder, 3 * n), 3)
+        alone = [encoder.encode_images(batch) for batch in batches]
+        for one, other in zip(at_once(parallel, batches), alone, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_more_calls_at_once_than_cores_are_answered(parallel):
+    batches = np.split(draw(parallel, 12), 12)
+    for one, batch in zip(at_once(parallel, batches), batches, strict=True):
+        np.testing.assert_array_equal(one, parallel.encode_images(batch))
+
+
+def test_a_long_call_is_the_same_as_its_batches(parallel):
+    pixels = draw(parallel, 3 * parallel.best_batch_size + 1)
+    whole = parallel.encode_images(pixels)
+    steps = range(0, len(pixels), parallel.best_batch_size)
+    parts = [parallel.encode_images(pixels[start : start + parallel.best_batch_size]) for start in steps]
+    np.testing.assert_allclose(whole, np.concatenate(parts), atol=1e-5)
+
+
+def test_closed_while_idle_and_used_again_by_threads(parallel):
+    batches = np.split(draw(parallel, 6), 3)
+    before = at_once(parallel, batches)
+    for _ in range(2):
+        parallel.close()
+        parallel.close()
+        np.testing.assert_array_equal(np.concatenate(at_once(parallel, batches)), np.concatenate(before))

@@ -9,8 +9,8 @@ import pytest
 
 from clipsieve.encoders import fetch_model, load_encoder, model_info
 from clipsieve.encoders.onnx import OnnxEncoder
-from clipsieve.errors import HubError, MissingExtraError, ModelFileError, ModelNotFoundError
-from model_folders import make_onnx_folder, write_json
+from clipsieve.errors import HubError, MissingExtraError, ModelFileError, ModelNotFoundError, UsageError
+from model_folders import make_onnx_folder, make_torch_folder, write_json
 
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; from clipsieve.cli import main; main(sys.argv[1:])"
 
@@ -136,6 +136,33 @@ def test_loading_and_encoding_with_onnx_imports_no_torch(tmp_path):
         sys.exit(", ".join(sorted(found)) or None)"""
     done = run(code)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_without_openvino_installed_its_precisions_are_refused_in_words(tmp_path, precision):
+    make_onnx_folder(tmp_path / "mine")
+    code = """if True:
+        import sys
+        sys.modules["openvino"] = None
+        from clipsieve import load_encoder
+        from clipsieve.errors import MissingExtraError
+        try:
+            load_encoder("./mine", precision=sys.argv[1])
+        except MissingExtraError as error:
+            print(error)"""
+    done = run(code, precision)
+    assert done.returncode == 0, done.stderr
+    assert "OpenVINO is not installed" in done.stdout
+    assert "pip install 'clipsieve[openvino]'" in done.stdout
+
+
+@pytest.mark.torch
+def test_what_torch_has_on_a_gpu_alone_is_shown_the_way_to_openvino(tmp_path):
+    folder = make_torch_folder(tmp_path / "clip")
+    with pytest.raises(UsageError, match="bf16 needs a GPU") as caught:
+        load_encoder(str(folder), device="cpu", precision="bf16")
+    assert "OpenVINO" in str(caught.value.hint)
+    assert f"clipsieve models export {folder}" in str(caught.value.hint)
 
 
 def test_errors_are_of_the_kinds_that_callers_catch():

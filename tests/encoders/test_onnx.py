@@ -1,6 +1,8 @@
 """The ONNX backend on whole model folders, and on folders that somebody damaged."""
 
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,10 @@ import pytest
 from onnx import numpy_helper
 
 from clipsieve.encoders import load_encoder
+from clipsieve.encoders.onnx import OnnxEncoder, OnnxRuntimeGraph
+from clipsieve.encoders.tower import Normalizer
 from clipsieve.errors import ModelFileError, UsageError
+from clipsieve.types import Preprocessing
 from model_folders import KINDS, SIDE, WIDTH, image_graph, images, make_onnx_folder, text_graph, write_json
 
 PIXELS = images(9)
@@ -146,3 +151,52 @@ def test_usage_errors(tmp_path):
         load_encoder(folder, precision="fp16")
     with pytest.raises(UsageError, match="cuda"):
         load_encoder(folder, device="cuda")
+
+
+def test_bytes_are_normalized_as_the_formula_says_to_the_bit():
+    recipe = Preprocessing(SIDE, "shortest", "bicubic", (0.48, 0.46, 0.41), (0.27, 0.26, 0.28))
+    mean, std = np.array(recipe.mean, np.float32), np.array(recipe.std, np.float32)
+    every = np.arange(256, dtype=np.uint8).repeat(3).reshape(4, SIDE, SIDE, 3)
+    expected = (every * (1 / (255 * std)) - mean / std).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(
+        expected, (every / 255 - recipe.mean).transpose(0, 3, 1, 2) / std.reshape(3, 1, 1), atol=1e-6
+    )
+    with Normalizer(recipe)(every) as floats:
+        assert floats.flags.c_contiguous
+        assert floats.dtype == np.float32
+        np.testing.assert_array_equal(floats, expected)
+
+
+def test_buffers_are_used_again_and_never_by_two_at_once():
+    normalizer = Normalizer(Preprocessing(SIDE, "shortest", "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)))
+    with normalizer(images(4)) as first, normalizer(images(4, seed=1)) as second:
+        assert not np.shares_memory(first, second)
+        kept = second.copy()
+    with normalizer(images(4, seed=1)[:3]) as third:
+        assert np.shares_memory(third, first) or np.shares_memory(third, second)
+        np.testing.assert_array_equal(third, kept[:3])
+    with normalizer(images(0)) as nothing:
+        assert nothing.shape == (0, 3, SIDE, SIDE)
+
+
+def test_threads_that_come_first_at_once_load_the_graph_once(tmp_path):
+    opened = []
+
+    def open_graph(path: Path, n_parallel: int) -> OnnxRuntimeGraph:
+        opened.append(n_parallel)
+        return OnnxRuntimeGraph(path, 1)
+
+    folder = make_onnx_folder(tmp_path / "m")
+    with OnnxEncoder(folder, name="m", location="m", threads=4, open_image_graph=open_graph) as encoder:
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(encoder.encode_images, [PIXELS] * 8))
+        assert opened == [4]
+        encoder.close()
+        encoder.encode_images(PIXELS)
+        assert opened == [4, 4]
+
+
+def test_as_many_calls_at_once_as_the_process_has_cores(tmp_path):
+    encoder = load_encoder(str(make_onnx_folder(tmp_path / "m")))
+    assert encoder.n_parallel == len(os.sched_getaffinity(0))
+    assert load_encoder(encoder.location, threads=3).n_parallel == 3

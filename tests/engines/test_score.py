@@ -1,16 +1,19 @@
 """From stored embeddings to stored probabilities, without the images."""
 
 import hashlib
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
 from clipsieve.classifiers import Classifier, Platt, build_zero_shot, builtin_prompt_set
 from clipsieve.engines import LocalEngine, ScanOptions, ScoreCalibration, scan, score
+from clipsieve.engines.score import _logits
 from clipsieve.errors import EncoderMismatchError, RunCorruptError, RunNotFoundError, UsageError
 from clipsieve.sources import FolderSource
 from clipsieve.store import Run, to_float32
@@ -116,6 +119,26 @@ def test_scoring_twice_gives_the_same_bytes(run):
         return [path.read_bytes() for path in sorted(run.path.glob("scores/words/*.parquet"))]
 
     assert parts() == parts()
+
+
+def test_the_bytes_do_not_depend_on_the_number_of_cores(run, monkeypatch):
+    found = []
+    for cores in ({0}, {0, 1}, set(range(7))):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _process, cores=cores: cores)
+        score(run, classifier(TinyEncoder()), name="words")
+        found.append([path.read_bytes() for path in sorted(run.path.glob("scores/words/*.parquet"))])
+    assert found[0] == found[1] == found[2]
+
+
+def test_scores_in_blocks_are_those_of_the_whole_part(tmp_path):
+    """5,000 rows are four blocks, 2,048 exactly two."""
+    made = classifier(TinyEncoder(dim=64))
+    rows = np.random.default_rng(0).standard_normal((7048, 64)).astype(np.float32)
+    for stored in (rows[:5000], rows[5000:]):
+        half = (stored / np.linalg.norm(stored, axis=1, keepdims=True)).astype(np.float16)
+        column = pa.FixedSizeListArray.from_arrays(pa.array(half.reshape(-1)), 64)
+        expected = made.logits(to_float32(pa.chunked_array([column])))
+        np.testing.assert_allclose(_logits(made, half), expected, rtol=0, atol=1e-4)
 
 
 def test_another_encoder_is_refused_and_nothing_written(run):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import clipsieve
+from clipsieve.cli.entry import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {"torch", "transformers", "ray", "fastapi", "onnxruntime", "onnx", "pyarrow", "PIL", "huggingface_hub", "rich"}
@@ -35,6 +36,19 @@ def test_import_is_fast() -> None:
 
     # The best of several: the bound is on the work, not on what else the machine does.
     assert min(once() for _ in range(5)) - min(empty() for _ in range(5)) < 0.3
+
+
+def test_help_loads_no_command_and_nothing_that_one_needs() -> None:
+    code = """
+import sys
+from clipsieve.cli.entry import run
+assert run(["--help"]) == 0
+print(*sys.modules)
+"""
+    loaded = set(python(code).splitlines()[-1].split())
+    assert not (HEAVY | {"numpy", "jaxtyping", "rich"}) & loaded
+    commands = {f"clipsieve.cli.{module}" for module, _ in COMMANDS.values()}
+    assert not commands & loaded
 
 
 def test_public_names_are_one_sorted_list_and_all_there() -> None:

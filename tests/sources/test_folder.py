@@ -4,10 +4,12 @@ import os
 import subprocess
 import sys
 import tempfile
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -37,6 +39,34 @@ def ids(source: FolderSource) -> list[str]:
 def test_order_is_that_of_the_bytes_at_any_depth(tmp_path):
     source = fill(tmp_path, "b.png", "a/z.jpg", "a/b/c/d.webp", "B.PNG", "ä.png", "a10.png", "a9.png")
     assert ids(source) == ["B.PNG", "a/b/c/d.webp", "a/z.jpg", "a10.png", "a9.png", "b.png", "ä.png"]
+
+
+def test_order_is_that_of_the_whole_paths_whatever_stands_beside_a_slash(tmp_path):
+    rng = np.random.default_rng(0)
+    letters = np.array(["a", "b", "-", "0", "~", "é", "/", "/"])
+    drawn = {"".join(rng.choice(letters, size=rng.integers(1, 7))) for _ in range(300)}
+    clean = {"/".join(piece for piece in name.split("/") if piece) for name in drawn} - {""}
+    folders = {name[:end] for name in clean for end, mark in enumerate(name) if mark == "/"}
+    names = [f"{name}.png" for name in clean] + [f"{folder}/z.png" for folder in folders]
+    assert len(names) > 150
+    found = ids(fill(tmp_path, *names))
+    assert found == sorted(names, key=str.encode)
+
+
+def test_a_listing_holds_little_for_each_file(tmp_path):
+    fill(tmp_path, "flat/first.png")
+    for number in range(1000):
+        os.link(tmp_path / "flat/first.png", tmp_path / f"flat/{number:08d}.png")
+    source = FolderSource(tmp_path)
+    tracemalloc.start()
+    try:
+        plan = source.plan(200)
+        held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert plan.n_images == 1001
+    assert held / 1001 < 100
+    assert peak / 1001 < 180
 
 
 def test_the_label_is_the_first_folder_as_in_imagefolder(tmp_path):

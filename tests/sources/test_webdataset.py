@@ -8,6 +8,7 @@ import os
 import tarfile
 import warnings
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,6 +17,7 @@ import webdataset
 from clipsieve.engines import LocalEngine, scan
 from clipsieve.errors import SourceError, UsageError
 from clipsieve.sources import open_source
+from clipsieve.sources.tar_walk import _Member
 from clipsieve.types import Failure, FailureCode
 from image_files import encoded, png, tar
 from tiny_encoder import TinyEncoder
@@ -244,3 +246,30 @@ def test_gzip_is_told_by_content_and_not_by_name(tmp_path):
     (tmp_path / "packed.tar").write_bytes(gzip.compress(content))
     (tmp_path / "packed.tgz").write_bytes(gzip.compress(content[:5000]) + gzip.compress(content[5000:]))
     assert [(ref.content, ref.caption) for ref in read(tmp_path)] == [(png(1), "words")] * 3
+
+
+@pytest.mark.parametrize("tar_format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT])
+def test_a_header_is_read_as_tarfile_reads_it_whatever_byte_of_it_is_changed(tar_format):
+    member = tarfile.TarInfo("a/" * 60 + "é.jpg" if tar_format == tarfile.USTAR_FORMAT else "é.jpg")
+    member.size, member.mtime, member.uname = 1234, 1_700_000_000, "somebody"
+    plain = member.tobuf(tar_format)
+    rng = np.random.default_rng(0)
+    n_read = 0
+    for place in range(512):
+        for value in (*b"0 \x007", int(rng.integers(256))):
+            changed = bytearray(plain)
+            changed[place] = value
+            if not 148 <= place < 156:  # mostly with a checksum that holds
+                changed[148:156] = b"%06o\0 " % (sum(changed) - sum(changed[148:156]) + 256)
+            found, expected = header(_Member, bytes(changed)), header(tarfile.TarInfo, bytes(changed))
+            assert found == expected, (place, value)
+            n_read += expected is not None
+    assert n_read > 1500
+
+
+def header(kind: type[tarfile.TarInfo], block: bytes) -> tuple[object, ...] | None:
+    try:
+        found = kind.frombuf(block, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return None
+    return found.name, found.size, found.type

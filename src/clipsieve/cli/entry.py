@@ -12,32 +12,34 @@ import click
 
 from clipsieve._version import __version__
 from clipsieve.cli.command import Group
-from clipsieve.cli.render import print_error, print_note
 from clipsieve.errors import ClipsieveError
 
 __all__ = ["group", "main"]
 
 INTERRUPTED = 130  # what shells report of a process ended by Ctrl-C
 
+# In the order of a first visit: where each command lies, and the first sentence of its help, said here so that listing the
+# commands imports none of them.
 COMMANDS = {
-    "accounts": "clipsieve.cli.accounts",
-    "demo-data": "clipsieve.cli.demo_data",
-    "datasheet": "clipsieve.cli.datasheet",
-    "duplicates": "clipsieve.cli.duplicates",
-    "evaluate": "clipsieve.cli.evaluate",
-    "export": "clipsieve.cli.export",
-    "import-head": "clipsieve.cli.import_head",
-    "models": "clipsieve.cli.models",
-    "prevalence": "clipsieve.cli.prevalence",
-    "prompts": "clipsieve.cli.prompts",
-    "report": "clipsieve.cli.report",
-    "review": "clipsieve.cli.review",
-    "scan": "clipsieve.cli.scan",
-    "score": "clipsieve.cli.score",
-    "summary": "clipsieve.cli.summary",
-    "threshold": "clipsieve.cli.threshold",
-    "tune": "clipsieve.cli.tune",
-    "verdicts": "clipsieve.cli.verdicts",
+    "demo-data": ("demo_data", "Draw a data set of pictograms, with ratings."),
+    "scan": ("scan", "Scan a data set once into embeddings."),
+    "score": ("score", "Score every embedding in RUN with a classifier."),
+    "search": ("search", "Find the images in RUN that fit some words best."),
+    "summary": ("summary", "Sum up a run: scanned, failed, flagged."),
+    "tune": ("tune", "Tune a classifier on rated images of RUN."),
+    "evaluate": ("evaluate", "Evaluate methods on rated images of one or several RUNs."),
+    "threshold": ("threshold", "Choose thresholds that keep a promise."),
+    "prevalence": ("prevalence", "Estimate how much of RUN is unwanted, with an interval."),
+    "duplicates": ("duplicates", "Find images that look alike."),
+    "review": ("review", "Let people decide on a page."),
+    "verdicts": ("verdicts", "List, export and import what people decided."),
+    "accounts": ("accounts", "Say who may review from other machines."),
+    "report": ("report", "Report what was found, on one page."),
+    "datasheet": ("datasheet", "Answer the datasheet's question on offensive content."),
+    "export": ("export", "Write the data set that is left."),
+    "prompts": ("prompts", "Show the built-in prompt sets and the taxonomy."),
+    "import-head": ("import_head", "Turn a published head into a classifier file."),
+    "models": ("models", "List, inspect, fetch and convert encoders."),
 }
 
 
@@ -46,12 +48,12 @@ class LazyGroup(Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the names in the order of a first visit."""
-        first = ["demo-data", "scan", "score", "summary", "tune", "evaluate", "threshold", "prevalence"]
-        return [
-            *first,
-            *("duplicates", "review", "verdicts", "accounts", "report", "datasheet", "export"),
-            *("prompts", "import-head", "models"),
-        ]
+        return list(COMMANDS)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write each command with the first sentence of its help."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -66,7 +68,7 @@ class LazyGroup(Group):
         """Import and return one command, or None if there is none of that name."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(COMMANDS[cmd_name]).command
+        command: click.Command = importlib.import_module(f"clipsieve.cli.{COMMANDS[cmd_name][0]}").command
         return command
 
 
@@ -106,7 +108,7 @@ def run(args: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         return _bad_usage(error)
     except ClipsieveError as error:
-        print_error(str(error))
+        _print_error(str(error))
         return error.exit_status
     except (click.Abort, KeyboardInterrupt):
         return _interrupted()
@@ -117,8 +119,15 @@ def run(args: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _print_error(message: str) -> None:
+    """Print an error; what prints it takes longer to import than help to be shown, and is seldom needed."""
+    from clipsieve.cli.render import print_error
+
+    print_error(message)
+
+
 def _interrupted() -> int:
-    print_error("interrupted\n\nhint: the same command again goes on where this one stopped")
+    _print_error("interrupted\n\nhint: the same command again goes on where this one stopped")
     return INTERRUPTED
 
 
@@ -131,12 +140,14 @@ def _is_due_to_ctrl_c(error: BaseException | None) -> bool:
 
 def _bad_usage(error: click.ClickException) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":  # by name: click 8.1 has no such class
+        from clipsieve.cli.render import print_note
+
         print_note(error.format_message())
         return error.exit_code
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "clipsieve"
     message = error.format_message().rstrip(".")
-    print_error(f"{message[:1].lower()}{message[1:]}\n\nhint: `{path} -h` shows what it takes")
+    _print_error(f"{message[:1].lower()}{message[1:]}\n\nhint: `{path} -h` shows what it takes")
     return error.exit_code
 
 
@@ -151,9 +162,9 @@ def _unforeseen(error: Exception) -> int:
         raise error
     if isinstance(error, OSError) and error.strerror:
         where = f" `{error.filename}`" if error.filename else ""
-        print_error(f"the system refused{where}: {error.strerror}")
+        _print_error(f"the system refused{where}: {error.strerror}")
     else:
-        print_error(
+        _print_error(
             f"clipsieve itself failed: {type(error).__name__}: {error}\n\n"
             "hint: please report this, with what `CLIPSIEVE_DEBUG=1` in front of the same command prints"
         )

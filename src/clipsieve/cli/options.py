@@ -14,6 +14,7 @@ __all__ = [
     "batch_size",
     "columns",
     "device",
+    "exact",
     "limits",
     "model",
     "part_size",
@@ -57,22 +58,26 @@ model = click.option(
 
 backend = click.option(
     "--backend",
-    type=click.Choice(["auto", "onnx", "torch"]),
+    type=click.Choice(["auto", "onnx", "openvino", "torch"]),
     default="auto",
     show_default=True,
-    help="What runs the encoder; auto looks at the model's files.",
+    help="What runs the encoder; auto looks at the model's files and the precision.",
 )
 
 device = click.option(
-    "--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda or cuda:N."
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="DEVICE",
+    help="auto, cpu, cuda, or GPUs by number: cuda:0 or cuda:0,cuda:1.",
 )
 
 precision = click.option(
     "--precision",
-    type=click.Choice(["fp32", "fp16", "bf16"]),
+    type=click.Choice(["fp32", "fp16", "bf16", "int8"]),
     default="fp32",
     show_default=True,
-    help="Number format of the image tower; fp16 and bf16 need a GPU.",
+    help="Number format of the image tower: bf16 on a GPU or newer CPU, int8 on a CPU, fp16 on a GPU.",
 )
 
 source_kind = click.option(
@@ -88,9 +93,13 @@ batch_size = click.option(
     "--batch-size",
     type=click.IntRange(1, 4096),
     metavar="N",
-    default=32,
-    show_default=True,
-    help="Images per encoder call.",
+    help="Images per encoder call.  [default: what the encoder is fastest with]",
+)
+
+exact = click.option(
+    "--exact",
+    is_flag=True,
+    help="Decode every pixel, as the encoder's reference does. Slower: large JPEGs are else decoded at a smaller scale.",
 )
 
 workers = click.option(

@@ -11,12 +11,14 @@ from click.core import ParameterSource
 
 from clipsieve.cli import options, render
 from clipsieve.cli.command import Command
+from clipsieve.cli.fidelity import fidelity_lines
 from clipsieve.cli.progress import ProgressBar
 from clipsieve.errors import UsageError
 
 if TYPE_CHECKING:
-    from clipsieve.engines import MaxFailures, Redo, ScanReport
-    from clipsieve.sources import Columns
+    from clipsieve.encoders import Encoder
+    from clipsieve.engines import MaxFailures, PrecisionReport, Redo, ScanOptions, ScanReport
+    from clipsieve.sources import Columns, Source
 
 __all__ = ["command"]
 
@@ -42,6 +44,7 @@ __all__ = ["command"]
 @options.backend
 @options.device
 @options.precision
+@options.exact
 @options.batch_size
 @options.workers
 @options.part_size
@@ -68,7 +71,7 @@ def command(
     backend: str,
     device: str,
     precision: str,
-    batch_size: int,
+    batch_size: int | None,
     workers: int | None,
     part_size: int | None,
     max_pixels: int,
@@ -77,6 +80,7 @@ def command(
     hash_list: Path | None,
     max_failures: str,
     *,
+    exact: bool,
     stale_only: bool,
     overwrite: bool,
     retry_failed: bool,
@@ -93,7 +97,6 @@ def command(
     Every image ends as one row of RUN, with its embedding or with the reason why it has none. The same command again goes
     on where an interrupted one stopped.
     """
-    from clipsieve.encoders import load_encoder
     from clipsieve.engines import BlockList, DecodeLimits, LocalEngine, MaxFailures, ScanOptions, load_block_list, scan
     from clipsieve.sources import Columns, open_source, recognise
 
@@ -113,25 +116,55 @@ def command(
         limits=DecodeLimits(max_pixels=max_pixels, max_seconds=max_seconds),
         block_list=load_block_list(hash_list) if hash_list else BlockList(),
         max_failures=MaxFailures.parse(max_failures),
+        exact=exact,
     )
-    with load_encoder(model, backend=backend, device=device, precision=precision) as encoder:
-        engine = LocalEngine(workers=workers, batch_size=batch_size)
-        with ProgressBar(f"scanning {found}", quiet=quiet) as bar:
-            report = scan(
-                images,
-                run,
-                encoder,
-                options=scan_options,
-                engine=engine,
-                redo=redo,
-                retry_failed=retry_failed,
-                on_progress=bar.update,
-            )
+    compared = _prepare_int8(images, run, model, scan_options, workers) if precision == "int8" else None
+    engine = LocalEngine(workers=workers, batch_size=batch_size)
+    with (
+        _open_encoder(model, backend, device, precision) as encoder,
+        ProgressBar(f"scanning {found}", quiet=quiet) as bar,
+    ):
+        report = scan(
+            images,
+            run,
+            encoder,
+            options=scan_options,
+            engine=engine,
+            redo=redo,
+            retry_failed=retry_failed,
+            precision=compared,
+            on_progress=bar.update,
+        )
     _show(report, run, found, as_json=as_json)
     if not as_json and _is_default("model"):
         render.print_text(
             "the encoder was `pictogram`, which knows emoji alone: for photographs, choose another --model"
         )
+
+
+def _open_encoder(model: str, backend: str, device: str, precision: str) -> Encoder:
+    from clipsieve.encoders import load_encoder
+    from clipsieve.engines import EncoderProcesses, split_devices
+
+    devices = split_devices(device)
+    if len(devices) > 1:
+        return EncoderProcesses(model, devices, backend=backend, precision=precision)
+    return load_encoder(model, backend=backend, device=devices[0], precision=precision)
+
+
+def _prepare_int8(
+    images: Source, run: Path, model: str, told: ScanOptions, workers: int | None
+) -> PrecisionReport | None:
+    """Make the int8 form of a model and compare it with fp32 on these images, unless the run was begun so."""
+    from clipsieve.engines import is_begun_in_int8, prepare_int8
+
+    if is_begun_in_int8(run):
+        return None
+    render.print_note("comparing int8 with fp32 on 200 of the images")
+    report = prepare_int8(images, model, workers=workers, limits=told.limits, exact=told.exact)
+    for line in fidelity_lines(report):
+        render.print_note(line)
+    return report
 
 
 def _adopt(
@@ -171,7 +204,7 @@ def _adopt(
 
 def _refuse_unused() -> None:
     """Refuse options that embeddings have no use for: a block list that is passed over would protect nobody."""
-    unused = ["hash_list", "workers", "batch_size", "max_pixels", "max_bytes", "max_seconds", "retry_failed"]
+    unused = ["hash_list", "workers", "batch_size", "max_pixels", "max_bytes", "max_seconds", "retry_failed", "exact"]
     given = [name for name in (*unused, "backend", "device", "precision") if not _is_default(name)]
     if given:
         listed = ", ".join(f"`--{name.replace('_', '-')}`" for name in given)

@@ -46,14 +46,18 @@ class Encoder(ABC):
     def n_parallel(self) -> int:
         """How many calls of `encode_images` are best made at once, from threads of the caller's.
 
-        Each uses one core then, and none waits for another; that is measured to be faster than one call on all cores.
+        Each uses one core then, and none waits for another; `benchmarks/encoders.py` compares that with one call on all cores.
+        More calls at once are answered as well, and give the same rows.
         """
         return 1
 
     @property
     def best_batch_size(self) -> int:
-        """How many images one call of `encode_images` should hold."""
+        """How many images one call of `encode_images` should hold; one rule for all that keeps memory small."""
         return 16
+
+    def expect(self, *, n_images: int | None = None, batch_size: int | None = None) -> None:  # noqa: B027
+        """Say how many images are to come and in which batches: some encoders make themselves ready for it."""
 
     @abstractmethod
     def encode_images(self, pixels: UInt8[np.ndarray, "n s s 3"]) -> Float32[np.ndarray, "n d"]:
@@ -81,7 +85,7 @@ class Encoder(ABC):
         """Return one unit-norm embedding for each text; a longer text than the context is cut as the tokenizer does."""
 
     def close(self) -> None:  # noqa: B027 - not every encoder holds something
-        """Release the memory held by the towers; the encoder cannot be used afterwards."""
+        """Release the memory held by the towers. No call may be under way; a later one loads them again."""
 
     def __enter__(self) -> Encoder:
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from clipsieve.encoders.torch import TorchEncoder
 
 __all__ = ["ModelInfo", "export_model", "fetch_model", "load_encoder", "model_info"]
+
+OPENVINO_PRECISIONS = ("bf16", "int8")  # what other backends do not have on a CPU
+EXPORT_FIRST = "export its graphs with `clipsieve models export {} FOLDER`, and take that folder as the model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,34 +84,38 @@ def load_encoder(
     model : str
         "pictogram" (embedded), a name of `clipsieve models list`, a hub id `owner/name`, or a folder. What is not on this
         machine is fetched from the hub once, and pinned.
-    backend : {"auto", "onnx", "torch"}
-        "auto" takes ONNX Runtime where the model has ONNX graphs, else torch.
+    backend : {"auto", "onnx", "openvino", "torch"}
+        "auto" takes ONNX graphs where the model has them, else torch; ONNX Runtime runs them in fp32, OpenVINO in bf16 and
+        int8.
     device : str
         "auto" (a GPU if the torch backend finds one), "cpu", "cuda" or "cuda:N".
-    precision : {"fp32", "fp16", "bf16"}
-        Of the towers; the last two for the torch backend on a GPU.
+    precision : {"fp32", "bf16", "fp16", "int8"}
+        Of the image tower. bf16 is for OpenVINO on a processor with instructions for it, or for torch on a GPU; fp16 for
+        torch on a GPU; int8 for OpenVINO, once the model was quantized.
     threads : int, optional
-        For one call of the encoder; the cores of this process by default.
+        Calls of the encoder at once (torch: threads of one call); the cores of this process by default.
 
     Raises
     ------
     ModelNotFoundError, HubError
-        If it is not here and cannot be fetched.
+        If it is not here and cannot be fetched, or was never quantized.
     ModelFileError
         If a file is missing, damaged, or not the one that was pinned.
     MissingExtraError
-        If it needs torch and that is not installed.
+        If it needs torch or OpenVINO and that is not installed.
     UsageError
         If backend, device and precision do not go together.
     """
     place = _find(model)
-    if _choose_backend(place.path, backend) == "torch":
+    chosen = _choose_backend(place.path, backend, device, precision)
+    if chosen == "torch":
         return _load_torch(place, device, precision, threads)
+    if chosen == "openvino":
+        return _load_openvino(place, device, precision, threads)
     if precision != "fp32":
+        has = "`--backend openvino` has" if precision in OPENVINO_PRECISIONS else "`--backend torch` has, on a GPU"
         raise UsageError(
-            f"the ONNX backend has no {precision} of its own",
-            expected="--precision fp32",
-            hint="`--backend torch` has, on a GPU",
+            f"ONNX Runtime has no {precision} of its own here", expected="--precision fp32", found=precision, hint=has
         )
     device = "cpu" if device == "auto" else device
     return OnnxEncoder(place.path, name=place.name, location=place.location, threads=threads, device=device)
@@ -146,19 +154,64 @@ def _find_folder(path: Path) -> _Place:
     return _Place(absolute, absolute.name, str(absolute))
 
 
-def _choose_backend(path: Path, wanted: str) -> str:
-    has_graphs = (path / "visual").is_dir() or (path / "textual").is_dir()
-    has_tensors = any(path.glob("*.safetensors"))
+def _choose_backend(path: Path, wanted: str, device: str = "cpu", precision: str = "fp32") -> str:
     if wanted != "auto":
         return wanted
-    if not has_graphs and not has_tensors:
+    if _has_graphs(path):
+        return "openvino" if precision in OPENVINO_PRECISIONS and not device.startswith("cuda") else "onnx"
+    if not any(path.glob("*.safetensors")):
         raise ModelFileError(
             f"`{path}` holds no model",
             expected="`visual/model.onnx` and `textual/model.onnx`, or `config.json` and `*.safetensors`",
             found=", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "an empty folder",
             hint="pickled weights (.bin, .pt) are not loaded; convert them to safetensors first",
         )
-    return "onnx" if has_graphs else "torch"
+    return "openvino" if precision == "int8" else "torch"
+
+
+def _has_graphs(path: Path) -> bool:
+    return (path / "visual").is_dir() or (path / "textual").is_dir()
+
+
+def _load_openvino(place: _Place, device: str, precision: str, threads: int | None) -> OnnxEncoder:
+    from clipsieve.encoders.openvino import OpenVinoGraph, require_openvino
+
+    if device.startswith("cuda"):
+        raise UsageError(
+            f"OpenVINO does not run on `{device}`",
+            expected="--device cpu",
+            hint="`--backend torch` has bf16 and fp16, on a GPU",
+        )
+    if not _has_graphs(place.path):
+        raise ModelFileError(
+            f"`{place.name}` has no graphs that OpenVINO could run",
+            expected="`visual/model.onnx` and `textual/model.onnx`",
+            found=", ".join(sorted(file.name for file in place.path.glob("*.safetensors"))[:8]) or "neither",
+            hint=EXPORT_FIRST.format(place.location),
+        )
+    require_openvino(precision)
+    return OnnxEncoder(
+        place.path,
+        name=place.name,
+        location=place.location,
+        threads=threads,
+        precision=precision,
+        open_image_graph=partial(OpenVinoGraph, precision=precision),
+        image_graph=_quantized(place) if precision == "int8" else None,
+    )
+
+
+def _quantized(place: _Place) -> Path:
+    from clipsieve.encoders.quantize import quantized_graph
+
+    graph = quantized_graph(place.path)
+    if graph is None:
+        raise ModelNotFoundError(
+            f"there is no int8 form of `{place.name}` yet",
+            expected="an image tower that was quantized on this machine",
+            hint="`clipsieve scan … --precision int8` makes it from the images to scan, `clipsieve models quantize` from others",
+        )
+    return graph
 
 
 def _load_torch(place: _Place, device: str, precision: str, threads: int | None) -> TorchEncoder:
@@ -171,9 +224,14 @@ def _load_torch(place: _Place, device: str, precision: str, threads: int | None)
             found=f"no module `{error.name}`",
             hint="`pip install 'clipsieve[torch]'`, or a model in ONNX (`clipsieve models list`)",
         ) from error
-    return TorchEncoder(
-        place.path, name=place.name, location=place.location, device=device, precision=precision, threads=threads
-    )
+    try:
+        return TorchEncoder(
+            place.path, name=place.name, location=place.location, device=device, precision=precision, threads=threads
+        )
+    except UsageError as error:
+        if error.hint is None and precision in OPENVINO_PRECISIONS:  # what torch has on GPUs alone
+            error.hint = f"on a CPU OpenVINO has {precision}; " + EXPORT_FIRST.format(place.location)
+        raise
 
 
 def model_info(model: str) -> ModelInfo:

@@ -1,112 +1,74 @@
-"""Encoders that run on ONNX Runtime: the default, with no torch."""
+"""Encoders made of ONNX graphs. ONNX Runtime runs them: the default, with no torch; another runtime may run the image tower."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from threading import Lock
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
 from clipsieve.encoders.base import Encoder
-from clipsieve.encoders.folder import ModelFolder
+from clipsieve.encoders.folder import ModelFolder, hash_files
 from clipsieve.encoders.tokenizer import TextTokenizer
+from clipsieve.encoders.tower import Graph, GraphInput, Normalizer, Tower
 from clipsieve.errors import EmbeddingError, ModelFileError, UsageError
 from clipsieve.types import EncoderIdentity
 
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
-
-__all__ = ["OnnxEncoder"]
+__all__ = ["OnnxEncoder", "OnnxRuntimeGraph"]
 
 TEXT_BATCH = 64
+IMAGE_BATCH = 16
 
 
-class _Tower:
-    """One graph: batches of any length in, unit-norm rows out.
+class OnnxRuntimeGraph:
+    """A graph in ONNX Runtime, with as many threads as one call has; see `Graph`.
 
-    A graph with a fixed batch gets its batches cut to that length, the last one padded with repetitions whose rows are
-    dropped: rows do not depend on their neighbours.
+    Parameters
+    ----------
+    path : Path
+        An ONNX file.
+    threads : int
+        Of one call. With 1, a call runs in the caller's thread alone.
+    device : str, default="cpu"
+        "cpu", "cuda" or "cuda:N".
     """
 
-    def __init__(self, path: Path, input_name: str, embedding_dim: int, threads: int, device: str) -> None:
-        self._path = path
-        self._dim = embedding_dim
-        self._session = _open_session(path, threads, device)
-        inputs = {node.name: node for node in self._session.get_inputs()}
-        if input_name not in inputs:
-            raise ModelFileError(
-                f"the graph `{path}` has other inputs",
-                expected=f"`{input_name}`",
-                found=", ".join(f"`{n}`" for n in inputs),
-            )
-        self._input = inputs[input_name]
-        first = self._input.shape[0]
-        self._fixed_batch = first if isinstance(first, int) and first > 0 else None
+    def __init__(self, path: Path, threads: int, *, device: str = "cpu") -> None:
+        import onnxruntime as ort
+
+        settings = ort.SessionOptions()
+        settings.intra_op_num_threads = threads
+        settings.log_severity_level = 4  # what goes wrong is raised, and said once
+        providers = ["CPUExecutionProvider"]
+        if device.startswith("cuda"):
+            number = int(device.partition(":")[2] or 0)
+            providers = [("CUDAExecutionProvider", {"device_id": number}), "CPUExecutionProvider"]  # type: ignore[list-item]
+        self._session = ort.InferenceSession(str(path), settings, providers=providers)
 
     @property
-    def shape(self) -> list[int | str | None]:
-        """The input's shape as the graph states it; a free side is a name or None."""
-        return list(self._input.shape)
+    def inputs(self) -> tuple[GraphInput, ...]:
+        """All that it takes."""
+        return tuple(_describe(node.name, node.type, node.shape) for node in self._session.get_inputs())
 
-    @property
-    def dtype(self) -> str:
-        """The input's element type: "tensor(float)", "tensor(uint8)", "tensor(int32)"."""
-        return str(self._input.type)
-
-    def run(self, batch: np.ndarray) -> Float32[np.ndarray, "n d"]:
-        """Return one unit-norm row for each row of the batch."""
-        step = self._fixed_batch or max(len(batch), 1)
-        chunks = [self._run_chunk(batch[start : start + step]) for start in range(0, len(batch), step)]
-        if not chunks:
-            return np.zeros((0, self._dim), dtype=np.float32)
-        features = np.concatenate(chunks)
-        if features.shape != (len(batch), self._dim):
-            raise ModelFileError(
-                f"the graph `{self._path}` gives another shape",
-                expected=f"({len(batch)}, {self._dim})",
-                found=str(features.shape),
-            )
-        with np.errstate(invalid="ignore", divide="ignore"):
-            unit: np.ndarray = features / np.linalg.norm(features, axis=1, keepdims=True)
-        return unit
-
-    def _run_chunk(self, chunk: np.ndarray) -> np.ndarray:
-        n = len(chunk)
-        if self._fixed_batch and n < self._fixed_batch:
-            chunk = np.concatenate([chunk, np.repeat(chunk[-1:], self._fixed_batch - n, axis=0)])
-        try:
-            output: np.ndarray = self._session.run(None, {self._input.name: chunk})[0]
-        except Exception as error:  # again classes of the runtime's own
-            raise ModelFileError(
-                f"the graph `{self._path}` cannot be run on its input",
-                expected=f"{self.dtype} of shape {tuple(self.shape)}, as the folder's other files give it",
-                found=" ".join(str(error).split())[:300],
-            ) from error
-        return output[:n].astype(np.float32)
+    def run(self, name: str, batch: np.ndarray) -> np.ndarray:
+        """Return the first output for a batch at the named input; see `Graph.run`."""
+        output: np.ndarray = self._session.run(None, {name: batch})[0]
+        return output
 
 
-def _open_session(path: Path, threads: int, device: str) -> InferenceSession:
-    import onnxruntime as ort
+def _open_for_one_core(path: Path, n_parallel: int, *, device: str) -> Graph:  # noqa: ARG001 - others need to know
+    return OnnxRuntimeGraph(path, 1, device=device)
 
-    settings = ort.SessionOptions()
-    settings.intra_op_num_threads = threads
-    settings.log_severity_level = 4  # what goes wrong is raised, and said once
-    providers = ["CPUExecutionProvider"]
-    if device.startswith("cuda"):
-        number = int(device.partition(":")[2] or 0)
-        providers = [("CUDAExecutionProvider", {"device_id": number}), "CPUExecutionProvider"]  # type: ignore[list-item]
-    try:
-        return ort.InferenceSession(str(path), settings, providers=providers)
-    except Exception as error:  # the runtime raises classes of its own for each kind of damage
-        raise ModelFileError(
-            f"cannot load the graph `{path}`",
-            found=" ".join(str(error).split())[:300],
-            hint="the file is damaged or cut short; fetch or export the model again",
-        ) from error
+
+def _describe(name: str, kind: str, shape: Sequence[int | str | None]) -> GraphInput:
+    dtype = kind.removeprefix("tensor(").removesuffix(")")  # "tensor(uint8)"; a free side is a name or None
+    sides = tuple(side if isinstance(side, int) and side > 0 else None for side in shape)
+    return GraphInput(name, "float32" if dtype == "float" else dtype, sides)
 
 
 def _require_cuda(device: str) -> None:
@@ -125,7 +87,8 @@ def _require_cuda(device: str) -> None:
 class OnnxEncoder(Encoder):
     """Two ONNX graphs and a tokenizer, from a model folder.
 
-    A graph is loaded when it is first used: a scan never loads the text tower.
+    A graph is loaded when it is first used: a scan never loads the text tower. Texts are always encoded by ONNX Runtime in
+    fp32, so that a prompt has the same embedding whatever the images are computed in.
 
     Parameters
     ----------
@@ -136,9 +99,15 @@ class OnnxEncoder(Encoder):
     location : str
         What loads it again.
     threads : int, optional
-        Of one graph; the cores of this process by default.
+        Calls of `encode_images` at once, and threads of one call of `encode_texts`; the cores of this process by default.
     device : str, default="cpu"
         "cpu", "cuda" or "cuda:N".
+    precision : str, default="fp32"
+        Of the image tower, as `open_image_graph` computes it.
+    open_image_graph : callable, optional
+        From the image tower's file and the number of calls at once to a loaded graph; ONNX Runtime by default.
+    image_graph : Path, optional
+        An image tower that is run in place of the folder's.
 
     Raises
     ------
@@ -149,7 +118,16 @@ class OnnxEncoder(Encoder):
     """
 
     def __init__(
-        self, path: Path, *, name: str, location: str, threads: int | None = None, device: str = "cpu"
+        self,
+        path: Path,
+        *,
+        name: str,
+        location: str,
+        threads: int | None = None,
+        device: str = "cpu",
+        precision: str = "fp32",
+        open_image_graph: Callable[[Path, int], Graph] | None = None,
+        image_graph: Path | None = None,
     ) -> None:
         self._folder = ModelFolder.open(path)
         self._name = name
@@ -158,6 +136,14 @@ class OnnxEncoder(Encoder):
         self._device = device
         if device.startswith("cuda"):
             _require_cuda(device)
+        self._precision = precision
+        self._image_graph = image_graph
+        self._open_image_graph = open_image_graph or partial(_open_for_one_core, device=device)
+        self._normalizer = Normalizer(self._folder.recipe)
+        self._images: Tower | None = None
+        self._texts: Tower | None = None
+        self._threads_of_one_call: ThreadPoolExecutor | None = None
+        self._loading = Lock()  # threads that come first at the same moment must not load a graph twice
 
     @cached_property
     def identity(self) -> EncoderIdentity:
@@ -166,9 +152,16 @@ class OnnxEncoder(Encoder):
             name=self._name,
             weights_sha256=self._folder.weights_sha256(),
             preprocessing=self._folder.recipe,
-            precision="fp32",
+            precision=self._precision_and_graph(),
             embedding_dim=self._folder.embedding_dim,
         )
+
+    def _precision_and_graph(self) -> str:
+        """Return the precision; with the hash of a graph that takes the place of the folder's, which is made of its weights."""
+        if self._image_graph is None:
+            return self._precision
+        beside = self._image_graph.parent
+        return f"{self._precision}-{hash_files(beside, sorted(beside.glob(f'{self._image_graph.name}*')))[:12]}"
 
     @property
     def location(self) -> str:
@@ -180,13 +173,42 @@ class OnnxEncoder(Encoder):
         """The folder's."""
         return self._folder.logit_scale
 
-    @cached_property
-    def _visual(self) -> _Tower:
-        return self._tower("visual/model.onnx", "image")
+    @property
+    def n_parallel(self) -> int:
+        """One call for each core on a CPU; a GPU works at one call."""
+        return 1 if self._device.startswith("cuda") else self._threads
 
-    @cached_property
-    def _textual(self) -> _Tower:
-        return self._tower("textual/model.onnx", "text")
+    @property
+    def best_batch_size(self) -> int:
+        """The same for every model and runtime: `benchmarks/encoders.py` has the figures."""
+        return IMAGE_BATCH
+
+    def _image_tower(self) -> Tower:
+        with self._loading:
+            if self._images is None:
+                path = self._image_graph or self._folder.path / "visual/model.onnx"
+                self._images = self._load(path, "image", lambda: self._open_image_graph(path, self.n_parallel))
+            return self._images
+
+    def _text_tower(self) -> Tower:
+        with self._loading:
+            if self._texts is None:
+                path = self._folder.path / "textual/model.onnx"
+                # Few callers have texts, and mostly one at a time: a call has all cores.
+                opened = partial(OnnxRuntimeGraph, path, self._threads, device=self._device)
+                self._texts = self._load(path, "text", opened)
+            return self._texts
+
+    def _load(self, path: Path, input_name: str, opened: Callable[[], Graph]) -> Tower:
+        try:
+            graph = opened()
+        except Exception as error:  # runtimes raise classes of their own for each kind of damage
+            raise ModelFileError(
+                f"cannot load the graph `{path}`",
+                found=" ".join(str(error).split())[:300],
+                hint="the file is damaged or cut short; fetch or export the model again",
+            ) from error
+        return Tower(graph, path, input_name, self._folder.embedding_dim)
 
     @cached_property
     def _tokenizer(self) -> TextTokenizer:
@@ -195,11 +217,8 @@ class OnnxEncoder(Encoder):
             path, self._folder.context_length, self._folder.pad_token, clean=self._folder.clean
         )
 
-    def _tower(self, name: str, input_name: str) -> _Tower:
-        return _Tower(self._folder.path / name, input_name, self._folder.embedding_dim, self._threads, self._device)
-
     def encode_images(self, pixels: UInt8[np.ndarray, "n s s 3"]) -> Float32[np.ndarray, "n d"]:
-        """Scale, normalize and encode; see `Encoder.encode_images`."""
+        """Scale, normalize and encode; more than `best_batch_size` images are shared among the cores."""
         side = self._folder.recipe.size_px
         if pixels.shape[1:] != (side, side, 3):
             raise EmbeddingError(
@@ -207,25 +226,40 @@ class OnnxEncoder(Encoder):
                 expected=f"(n, {side}, {side}, 3)",
                 found=str(pixels.shape),
             )
-        takes_pixels = self._visual.dtype == "tensor(uint8)"
-        return self._visual.run(np.ascontiguousarray(pixels) if takes_pixels else self._normalize(pixels))
+        step = self.best_batch_size
+        if len(pixels) <= step:
+            return self._encode_batch(pixels)
+        batches = [pixels[start : start + step] for start in range(0, len(pixels), step)]
+        return np.concatenate(list(self._pool().map(self._encode_batch, batches)))
 
-    def _normalize(self, pixels: UInt8[np.ndarray, "n s s 3"]) -> Float32[np.ndarray, "n 3 s s"]:
-        recipe = self._folder.recipe
-        mean, std = np.array(recipe.mean, dtype=np.float32), np.array(recipe.std, dtype=np.float32)
-        # One multiplication and one subtraction for a pixel: (x / 255 - mean) / std.
-        scaled = pixels * (1 / (255 * std)) - mean / std
-        return np.ascontiguousarray(scaled.astype(np.float32).transpose(0, 3, 1, 2))
+    def _encode_batch(self, pixels: UInt8[np.ndarray, "n s s 3"]) -> Float32[np.ndarray, "n d"]:
+        tower = self._image_tower()
+        if tower.dtype == "uint8":  # the graph itself normalizes
+            return tower.run(np.ascontiguousarray(pixels))
+        with self._normalizer(pixels) as floats:
+            return tower.run(floats)
+
+    def _pool(self) -> ThreadPoolExecutor:
+        with self._loading:
+            if self._threads_of_one_call is None:
+                self._threads_of_one_call = ThreadPoolExecutor(self.n_parallel, thread_name_prefix="encode")
+            return self._threads_of_one_call
 
     def encode_texts(self, texts: Sequence[str]) -> Float32[np.ndarray, "n d"]:
         """Tokenize and encode; see `Encoder.encode_texts`."""
         ids = self._tokenizer(texts)
-        if self._textual.dtype == "tensor(int64)":
+        if len(ids) == 0:
+            return np.zeros((0, self._folder.embedding_dim), dtype=np.float32)
+        tower = self._text_tower()
+        if tower.dtype == "int64":
             ids = ids.astype(np.int64)
-        batches = [self._textual.run(ids[start : start + TEXT_BATCH]) for start in range(0, len(ids), TEXT_BATCH)]
-        return np.concatenate(batches) if batches else np.zeros((0, self._folder.embedding_dim), dtype=np.float32)
+        return np.concatenate([tower.run(ids[start : start + TEXT_BATCH]) for start in range(0, len(ids), TEXT_BATCH)])
 
     def close(self) -> None:
-        """Release both graphs."""
-        for name in ("_visual", "_textual"):
-            self.__dict__.pop(name, None)
+        """Release both graphs, the buffers and the threads; no call may be under way."""
+        with self._loading:
+            pool, self._threads_of_one_call = self._threads_of_one_call, None
+            self._images = self._texts = None
+            self._normalizer = Normalizer(self._folder.recipe)
+        if pool is not None:
+            pool.shutdown()

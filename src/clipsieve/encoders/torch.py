@@ -1,11 +1,13 @@
 """Encoders that run on torch: CLIP and SigLIP models of transformers, on CPU or GPU, and their graphs for ONNX.
 
-The only module that imports transformers, and with `context.py` the only one that imports torch; it needs the torch extra.
+The only module that imports transformers; with `context.py` and the `torch_*` modules beside it the only one that imports torch.
+It needs the torch extra.
 """
 
 from __future__ import annotations
 
 import contextlib
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -20,14 +22,21 @@ from jaxtyping import Float32, UInt8
 from clipsieve.encoders.base import Encoder
 from clipsieve.encoders.folder import hash_files
 from clipsieve.encoders.huggingface import HuggingFaceFolder
+from clipsieve.encoders.torch_export import export_towers
+from clipsieve.encoders.torch_images import ImageTower, text_features, unit_rows
+from clipsieve.encoders.torch_tuned import COMPILE_OPTIONS, TunedTower
 from clipsieve.errors import EmbeddingError, ModelFileError, UsageError
 from clipsieve.types import EncoderIdentity
 
-__all__ = ["TorchEncoder"]
+__all__ = ["TorchEncoder", "text_features", "visible_gpus"]
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 TEXT_BATCH = 64
-OPSET = 17
+CPU_BATCH = 16
+GPU_CALLS = 3  # one batch computes, one is copied, one is made ready
+
+# Compiling takes half a minute and saves a quarter of the time at best: it pays from some minutes of work on.
+COMPILE_FROM_IMAGES = 200_000
 
 
 class TorchEncoder(Encoder):
@@ -47,6 +56,11 @@ class TorchEncoder(Encoder):
         Of the weights and activations; the last two need a GPU.
     threads : int, optional
         On a CPU; torch's own choice by default.
+    batch_size : int, optional
+        Images that a GPU works on at once; found by trying when it is first needed. Another number changes embeddings by
+        rounding, so a run that goes on should be given the one that it began with.
+    compiled : bool, optional
+        Whether the layers are compiled on a GPU, about half a minute; by default if :meth:`expect` was told of many images.
 
     Attributes
     ----------
@@ -70,12 +84,18 @@ class TorchEncoder(Encoder):
         device: str = "auto",
         precision: str = "fp32",
         threads: int | None = None,
+        batch_size: int | None = None,
+        compiled: bool | None = None,
     ) -> None:
         self.folder = HuggingFaceFolder.open(path)
         self._name = name
         self._location = location
         self._device = _choose_device(device, precision)
         self._precision = precision
+        self._batch_size = batch_size
+        self._compiled = compiled
+        self._n_expected = 0
+        self._opening = threading.RLock()
         if threads is not None:
             torch.set_num_threads(threads)
 
@@ -89,6 +109,7 @@ class TorchEncoder(Encoder):
                     local_files_only=True,
                     use_safetensors=True,
                     dtype=DTYPES[self._precision],
+                    attn_implementation="sdpa",  # which takes a flash kernel where there is one
                     output_loading_info=True,
                 )
             except Exception as error:  # transformers raises nearly everything for a damaged file
@@ -140,16 +161,67 @@ class TorchEncoder(Encoder):
             )
         if len(pixels) == 0:
             return np.zeros((0, self.folder.embedding_dim), dtype=np.float32)
+        if self._device.type == "cuda":
+            return self._tuned().encode(pixels)
         with torch.inference_mode():
-            on_device = torch.tensor(np.ascontiguousarray(pixels), device=self._device)
-            return _unit(image_features(self._model, self._normalize(on_device)))
+            tower = ImageTower(self._model, self.folder.recipe, DTYPES[self._precision])
+            rows: np.ndarray = tower(torch.tensor(np.ascontiguousarray(pixels))).numpy()
+            return rows
 
-    def _normalize(self, pixels: torch.Tensor) -> torch.Tensor:
-        recipe = self.folder.recipe
-        mean = torch.tensor(recipe.mean, device=self._device)
-        std = torch.tensor(recipe.std, device=self._device)
-        scaled = (pixels.float() / 255 - mean) / std
-        return scaled.permute(0, 3, 1, 2).contiguous().to(DTYPES[self._precision])
+    @property
+    def n_parallel(self) -> int:
+        """On a GPU several: while one batch is computed, others are copied. On a CPU one, with torch's own threads."""
+        return GPU_CALLS if self._device.type == "cuda" else 1
+
+    @property
+    def best_batch_size(self) -> int:
+        """On a GPU the number given, or one found by trying, which takes a few seconds the first time."""
+        return self._tuned().batch_size if self._device.type == "cuda" else CPU_BATCH
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """What was found out of the device and done for it; for measurements."""
+        found = self._tuned().facts if self._device.type == "cuda" else {}
+        return {"device": str(self._device), "precision": self._precision, **found}
+
+    def expect(self, *, n_images: int | None = None, batch_size: int | None = None) -> None:
+        """Tell what comes, so that a GPU can be made ready for it; rows change by rounding only.
+
+        Parameters
+        ----------
+        n_images : int, optional
+            In the whole job; from 200,000 on, compiling pays. All parts of a run should be told the same number.
+        batch_size : int, optional
+            Images that the GPU works on at once from now on.
+        """
+        with self._opening:
+            tuned = self.__dict__.pop("_images", None)
+            self._batch_size = batch_size or (tuned.facts["batch_size"] if tuned else self._batch_size)
+            self._n_expected = self._n_expected if n_images is None else n_images
+
+    @property
+    def _compiles(self) -> bool:
+        return self._n_expected >= COMPILE_FROM_IMAGES if self._compiled is None else self._compiled
+
+    def _tuned(self) -> TunedTower:
+        with self._opening:  # the first calls may come from several threads at once
+            return self._images
+
+    @cached_property
+    def _images(self) -> TunedTower:
+        tower = ImageTower(self._model, self.folder.recipe, DTYPES[self._precision])
+        tower.project_patches()
+        tower.as_written()
+        return TunedTower(
+            tower,
+            self._device,
+            side_px=self.folder.recipe.size_px,
+            dim=self.folder.embedding_dim,
+            batch_size=self._batch_size,
+            compile_options=COMPILE_OPTIONS if self._compiles else None,
+            captured=True,
+            n_slots=GPU_CALLS,
+        )
 
     def encode_texts(self, texts: Sequence[str]) -> Float32[np.ndarray, "n d"]:
         """Tokenize and encode; see `Encoder.encode_texts`."""
@@ -158,38 +230,27 @@ class TorchEncoder(Encoder):
             return np.zeros((0, self.folder.embedding_dim), dtype=np.float32)
         with torch.inference_mode():
             batches = torch.split(torch.tensor(ids, device=self._device), TEXT_BATCH)
-            return np.concatenate([_unit(text_features(self._model, batch)) for batch in batches])
+            rows = [unit_rows(text_features(self._model, batch)).cpu().numpy() for batch in batches]
+            return np.concatenate(rows)
 
     def export_graphs(self, visual_path: Path, textual_path: Path) -> None:
         """Write both towers as ONNX graphs with a free batch side; inputs `image` (float32 NCHW) and `text` (int32)."""
         side = self.folder.recipe.size_px
         ids = torch.from_numpy(self.folder.tokenizer(["a", "b"]))
-        _export(_ImageTower(self._model), torch.zeros(2, 3, side, side), visual_path, "image")
-        _export(_TextTower(self._model), ids, textual_path, "text")
+        with _quiet():
+            export_towers(self._model, torch.zeros(2, 3, side, side), ids, visual_path, textual_path)
 
     def close(self) -> None:
-        """Release the weights."""
-        self.__dict__.pop("_model", None)
+        """Release the weights, and the device's memory."""
+        for name in ("_images", "_model"):
+            self.__dict__.pop(name, None)
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
 
 
-def image_features(model: torch.nn.Module, image: torch.Tensor) -> torch.Tensor:
-    """Return the image tower's features, before normalization."""
-    output: Any = model.get_image_features(pixel_values=image)  # type: ignore[operator]
-    features: torch.Tensor = output if isinstance(output, torch.Tensor) else output.pooler_output
-    return features
-
-
-def text_features(model: torch.nn.Module, text: torch.Tensor) -> torch.Tensor:
-    """Return the text tower's features, before normalization; padding is part of the input, as it was in training."""
-    output: Any = model.get_text_features(input_ids=text.long())  # type: ignore[operator]
-    features: torch.Tensor = output if isinstance(output, torch.Tensor) else output.pooler_output
-    return features
-
-
-def _unit(features: torch.Tensor) -> Float32[np.ndarray, "n d"]:
-    values = features.float()
-    rows: np.ndarray = (values / values.norm(dim=1, keepdim=True)).cpu().numpy()
-    return rows
+def visible_gpus() -> list[str]:
+    """Return the names of the GPUs that torch can use: "cuda:0" and so on."""
+    return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
 
 
 def _choose_device(device: str, precision: str) -> torch.device:
@@ -226,35 +287,3 @@ def _quiet() -> Iterator[None]:
     finally:
         log.set_verbosity(level)
         log.enable_progress_bar()
-
-
-class _ImageTower(torch.nn.Module):
-    def __init__(self, model: torch.nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return image_features(self.model, image)
-
-
-class _TextTower(torch.nn.Module):
-    def __init__(self, model: torch.nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, text: torch.Tensor) -> torch.Tensor:
-        return text_features(self.model, text)
-
-
-def _export(tower: torch.nn.Module, example: torch.Tensor, path: Path, name: str) -> None:
-    with _quiet():
-        torch.onnx.export(
-            tower.eval(),
-            (example,),
-            path,
-            input_names=[name],
-            output_names=["features"],
-            dynamic_axes={name: {0: "n"}, "features": {0: "n"}},
-            opset_version=OPSET,
-            dynamo=False,  # the tracing exporter needs no further package, and these towers have no branches
-        )

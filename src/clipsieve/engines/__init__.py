@@ -7,12 +7,15 @@ from clipsieve.engines.classify import import_head, load_classifier_for
 from clipsieve.engines.context import ContextMethod
 from clipsieve.engines.decisions import Decider, Decision, Policy, Reason
 from clipsieve.engines.duplicates import Duplicates, find_duplicates
+from clipsieve.engines.encoder_processes import EncoderProcesses, split_devices
 from clipsieve.engines.evaluate import Contender, MethodResult, Protocol, evaluate_methods
 from clipsieve.engines.evaluate_file import evaluate_predictions
 from clipsieve.engines.evaluate_runs import EvaluationOptions, evaluate_runs, parse_fractions
 from clipsieve.engines.evaluation import Evaluation, EvaluationRow, NamedComparison, build_evaluation
+from clipsieve.engines.fidelity import Fidelity, FidelityBar
 from clipsieve.engines.local import LocalEngine
 from clipsieve.engines.options import MaxFailures, ScanOptions
+from clipsieve.engines.precision import PrecisionReport, is_begun_in_int8, prepare_int8
 from clipsieve.engines.prepare import Redo
 from clipsieve.engines.prevalence import PrevalenceReport, estimate_prevalence
 from clipsieve.engines.prevalence_plan import PrevalencePlan, plan_prevalence, write_plan
@@ -21,6 +24,7 @@ from clipsieve.engines.rating_files import Ratings, read_ratings
 from clipsieve.engines.scan import ScanReport, scan
 from clipsieve.engines.score import ScoreReport, score
 from clipsieve.engines.score_facts import Promise, ScoreCalibration, ScoreFacts, read_score_facts
+from clipsieve.engines.search import FoundImage, search
 from clipsieve.engines.threshold import ThresholdReport, set_threshold
 from clipsieve.engines.tune import TuneReport, load_prior, tune
 from clipsieve.engines.verdict_files import ImageVerdict, ImageVerdicts, read_image_verdicts
@@ -35,10 +39,14 @@ __all__ = [
     "Decision",
     "DecodeLimits",
     "Duplicates",
+    "EncoderProcesses",
     "Engine",
     "Evaluation",
     "EvaluationOptions",
     "EvaluationRow",
+    "Fidelity",
+    "FidelityBar",
+    "FoundImage",
     "ImageVerdict",
     "ImageVerdicts",
     "JoinReport",
@@ -48,6 +56,7 @@ __all__ = [
     "MethodResult",
     "NamedComparison",
     "Policy",
+    "PrecisionReport",
     "PrevalencePlan",
     "PrevalenceReport",
     "Promise",
@@ -72,18 +81,22 @@ __all__ = [
     "evaluate_runs",
     "find_duplicates",
     "import_head",
+    "is_begun_in_int8",
     "join_ratings",
     "load_block_list",
     "load_classifier_for",
     "load_prior",
     "parse_fractions",
     "plan_prevalence",
+    "prepare_int8",
     "read_image_verdicts",
     "read_ratings",
     "read_score_facts",
     "scan",
     "score",
+    "search",
     "set_threshold",
+    "split_devices",
     "tune",
     "write_plan",
 ]

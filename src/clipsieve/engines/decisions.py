@@ -131,7 +131,7 @@ class Decider:
         """Yield the parts in order, with some columns; UsageError at the end if a verdict is about no image of the run."""
         wanted = list(dict.fromkeys(["image_id", "failure_code", "sha256", *columns]))
         twins, n_found = self._removed_contents(), 0
-        for index, (images, scores) in enumerate(self.run.iter_scores(self.scores_name, wanted)):
+        for index, (images, scores) in enumerate(self.run.iter_scores(self.scores_name, wanted, ["probability"])):
             part = self._decide(index, images, scores.column("probability"), twins)
             n_found += sum(name is not None for name in part.annotators)
             yield part
@@ -157,8 +157,8 @@ class Decider:
             annotators[row] = ", ".join(verdict.annotators)
             codes[row] = {None: Decision.REVIEW, False: Decision.KEEP, True: Decision.REMOVE}[verdict.unwanted]
             reasons[row] = Reason.VERDICTS_DIFFER if verdict.unwanted is None else Reason.VERDICT
-        blocked = np.array(images.column("failure_code").to_pylist(), dtype=object) == FailureCode.BLOCKED.value
-        for row in np.flatnonzero(blocked).tolist():
+        blocked = pc.equal(images.column("failure_code"), FailureCode.BLOCKED.value)
+        for row in np.flatnonzero(pc.fill_null(blocked, False).to_numpy()).tolist():  # noqa: FBT003
             codes[row], reasons[row] = Decision.REMOVE, Reason.BLOCKED
         for row in np.flatnonzero(digests.is_null().to_numpy()).tolist() if self._has_block_list else []:
             codes[row], reasons[row] = Decision.REMOVE, Reason.NOT_COMPARED
@@ -181,8 +181,8 @@ class Decider:
         low, high = float(np.float32(self.facts.threshold)), None if remove is None else float(np.float32(remove))
         codes[seen] = decide(values, low, high)
         flagged = Reason.FLAGGED if self.policy is not Policy.THRESHOLDS else Reason.ABOVE_REMOVAL
-        words = {Decision.KEEP: Reason.NOT_FLAGGED, Decision.REVIEW: Reason.FLAGGED, Decision.REMOVE: flagged}
-        return codes, [words[code] if here else Reason.NOT_SEEN for code, here in zip(codes, seen, strict=True)]
+        words = np.array([Reason.NOT_FLAGGED, Reason.FLAGGED, flagged], dtype=object)  # at the codes of `Decision`
+        return codes, np.where(seen, words[codes], np.array(Reason.NOT_SEEN, dtype=object)).tolist()
 
     def _verdicts(self, images: pa.Table) -> Iterator[tuple[int, ImageVerdict]]:
         """Yield the rows with a verdict; only these become Python objects."""

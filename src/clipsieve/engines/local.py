@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -23,15 +26,20 @@ __all__ = ["LocalEngine"]
 class LocalEngine(Engine):
     """Uses the cores of this machine.
 
+    As many batches are encoded at once as the encoder takes, each on a core of its own, and there are as many decoding
+    processes as cores. Both have more to do than there are cores, and wait only when the other side is behind: so no core is idle
+    while there is work of either kind, whichever of them is the dearer one.
+
     Parameters
     ----------
     workers : int, optional
         Decoding processes, >= 1; one for each core by default.
-    batch_size : int, default=32
-        Images in one call of the encoder. Another number changes embeddings by rounding only, about 1e-7.
+    batch_size : int, optional
+        Images in one call of the encoder; its own choice by default. Another number changes embeddings by rounding only, about
+        1e-7.
     """
 
-    def __init__(self, *, workers: int | None = None, batch_size: int = 32) -> None:
+    def __init__(self, *, workers: int | None = None, batch_size: int | None = None) -> None:
         self.workers = workers
         self.batch_size = batch_size
 
@@ -44,28 +52,71 @@ class LocalEngine(Engine):
         on_images: Callable[[int], object],
         known: StoredEmbeddings,
     ) -> Generator[tuple[Shard, list[Row]], None, None]:
-        """Decode ahead of the encoder, across the borders of shards; see `Engine.embed`."""
+        """Decode ahead of the encoder, and encode ahead of what is written, across the borders of shards; see `Engine.embed`."""
         ahead, todo = itertools.tee(shards)
         n_workers = self.workers or len(os.sched_getaffinity(0))
-        # Two batches on their way: while one is encoded, the next one is decoded.
-        window = 2 * self.batch_size + n_workers
-        blocked = options.block_list
-        with DecodePool(n_workers, encoder.recipe, options.limits, window=window, blocked=blocked, known=known) as pool:
-            decoded = pool.map(_read_all(source, ahead))
-            for shard in todo:
-                members = itertools.islice(decoded, shard.n_images)
-                yield shard, list(self._encode(members, encoder, on_images))
+        encoder.expect(batch_size=self.batch_size)
+        batch_size = self.batch_size or encoder.best_batch_size
+        pool = DecodePool(
+            n_workers,
+            encoder.recipe,
+            options.limits,
+            window=2 * batch_size + n_workers,  # while batches are encoded, the next ones are decoded
+            blocked=options.block_list,
+            known=known,
+            exact=options.exact,
+        )
+        with pool, _threads(encoder.n_parallel) as threads:
+            batches = _batches(pool.map(_read_all(source, ahead)), todo, batch_size)
+            rows: list[Row] = []
+            for shard, encoded in _encode_ahead(batches, encoder, threads):
+                on_images(len(encoded))
+                rows += encoded
+                if len(rows) == shard.n_images:
+                    yield shard, rows
+                    rows = []
 
-    def _encode(
-        self, decoded: Iterator[DecodedImage | Row], encoder: Encoder, on_images: Callable[[int], object]
-    ) -> Iterator[Row]:
-        # No batch reaches across shards: runtimes round a little differently in batches of other lengths, and a shard must
-        # give the same bytes whether the one before it was done in the same run or not.
-        while batch := list(itertools.islice(decoded, self.batch_size)):
-            images = [image for image in batch if isinstance(image, DecodedImage)]
-            embeddings = iter(encoder.encode_images(np.stack([image.pixels for image in images])) if images else ())
-            on_images(len(batch))
-            yield from (_embedded(row, next(embeddings)) if isinstance(row, DecodedImage) else row for row in batch)
+
+def _batches(
+    decoded: Iterator[DecodedImage | Row], shards: Iterable[Shard], batch_size: int
+) -> Iterator[tuple[Shard, list[DecodedImage | Row]]]:
+    # No batch reaches across shards: runtimes may round a little differently in batches of other lengths, and a shard must
+    # give the same bytes whether the one before it was done in the same run or not.
+    for shard in shards:
+        for start in range(0, shard.n_images, batch_size):
+            yield shard, list(itertools.islice(decoded, min(batch_size, shard.n_images - start)))
+
+
+def _encode_ahead(
+    batches: Iterator[tuple[Shard, list[DecodedImage | Row]]], encoder: Encoder, threads: ThreadPoolExecutor
+) -> Iterator[tuple[Shard, list[Row]]]:
+    """Yield the batches in order, encoded; others are under way meanwhile."""
+    under_way: deque[tuple[Shard, Future[list[Row]]]] = deque()
+    for shard, batch in batches:
+        under_way.append((shard, threads.submit(_encode, batch, encoder)))
+        # One more for each thread than it works at: it takes the next one at once, whichever batch is done first.
+        if len(under_way) > 2 * encoder.n_parallel:
+            first, rows = under_way.popleft()
+            yield first, rows.result()
+    while under_way:
+        first, rows = under_way.popleft()
+        yield first, rows.result()
+
+
+def _encode(batch: Sequence[DecodedImage | Row], encoder: Encoder) -> list[Row]:
+    images = [image for image in batch if isinstance(image, DecodedImage)]
+    embeddings = iter(encoder.encode_images(np.stack([image.pixels for image in images])) if images else ())
+    return [_embedded(row, next(embeddings)) if isinstance(row, DecodedImage) else row for row in batch]
+
+
+@contextmanager
+def _threads(n: int) -> Iterator[ThreadPoolExecutor]:
+    """Yield threads for the encoder; after an error or Ctrl-C, what has not begun is not begun."""
+    threads = ThreadPoolExecutor(n, thread_name_prefix="encode")
+    try:
+        yield threads
+    finally:
+        threads.shutdown(cancel_futures=True)
 
 
 def _read_all(source: Source, shards: Iterable[Shard]) -> Iterator[ImageRef]:

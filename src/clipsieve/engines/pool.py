@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import queue
-import signal
-import socket
-import struct
-import subprocess
-import sys
+import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from dataclasses import replace
-from multiprocessing.connection import Connection
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TypeAlias
 
+import numpy as np
+
+from clipsieve.engines.decoder import Decoded, DecoderDiedError, DecoderProcess
 from clipsieve.errors import EngineError
 from clipsieve.images import BlockList, DecodeLimits
-from clipsieve.images.worker import READY, max_reply_bytes, pack_setup, unpack_reply
+from clipsieve.images.worker import MAX_IMAGES, pack_setup
 from clipsieve.store import StoredEmbeddings
 from clipsieve.types import (
     DecodedImage,
@@ -38,71 +34,28 @@ __all__ = ["DecodePool", "Result"]
 
 Result: TypeAlias = DecodedImage | EmbeddedImage | FailedImage
 
-START_TIMEOUT_S = 60.0
 MAX_HELD_BYTES = 1024**3  # of encoded files on their way, however many they are
-
-# glibc gives the pages of each large array back to the system as soon as it is freed, and a decoder frees several for each
-# image: faulting them in again took nearly half of the time. 32 MiB is the most that glibc takes.
-KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 1024**2), "MALLOC_TRIM_THRESHOLD_": str(256 * 1024**2)}
+MAX_TOGETHER_BYTES = 256 * 1024  # of encoded files in one request; a larger file goes alone
+TOGETHER_S = 10.0  # for a request of several images, if the time for one is not shorter: small ones take milliseconds
 
 
-class _Worker:
-    """One decoding process and the socket to it."""
+@dataclass(slots=True, eq=False)
+class _Job:
+    """One image on its way."""
 
-    def __init__(self, setup: str, size_px: int, timeout_s: float) -> None:
-        self._max_reply_bytes = max_reply_bytes(size_px)
-        self._is_ready = False
-        ours, theirs = socket.socketpair()
-        with theirs:
-            # -P: the folder that a person works in may hold anything, a `json.py` too; nothing is imported from it.
-            command = [sys.executable, "-P", "-m", "clipsieve.images.worker", str(theirs.fileno()), setup]
-            try:
-                self.process = subprocess.Popen(  # noqa: S603
-                    command,
-                    pass_fds=[theirs.fileno()],
-                    stdin=subprocess.DEVNULL,
-                    env={**KEEP_MEMORY, **os.environ},
-                    process_group=0,  # Ctrl-C is for the command alone; it ends its processes itself
-                )
-            except OSError as error:
-                ours.close()
-                raise _cannot_start(error.strerror or type(error).__name__) from error
-        # A process that has stopped reads nothing: then handing over an image must end as well.
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(timeout_s) + 1, 0))
-        self.connection = Connection(ours.detach())
+    ref: ImageRef
+    future: Future[Result] = field(default_factory=Future)
 
-    def _wait_until_ready(self) -> None:
-        """Wait for the first frame; EngineError if the process cannot start at all, which is no image's fault."""
-        try:
-            if self.connection.poll(START_TIMEOUT_S) and self.connection.recv_bytes(len(READY)) == READY:
-                self._is_ready = True
-                return
-            found = f"no sign of life within {START_TIMEOUT_S:g} s"
-        except (EOFError, OSError):
-            found = f"it ended at once, with status {self.end()}"
-        raise _cannot_start(found)
-
-    def ask(self, content: bytes, timeout_s: float) -> bytes:
-        """Return the reply; TimeoutError if there is none in time, EOFError or OSError if the process has died."""
-        if not self._is_ready:  # asked for now and not at the start: meanwhile the encoder was loaded
-            self._wait_until_ready()
-        try:
-            self.connection.send_bytes(content)
-        except BlockingIOError:
-            raise TimeoutError from None
-        if not self.connection.poll(timeout_s):
-            raise TimeoutError
-        return self.connection.recv_bytes(self._max_reply_bytes)
-
-    def end(self) -> int:
-        """End the process now and return its exit status."""
-        self.connection.close()
-        self.process.kill()
-        return self.process.wait()
+    @property
+    def n_bytes(self) -> int:
+        return len(self.ref.content) if isinstance(self.ref.content, bytes) else 0
 
 
 class DecodePool:
     """Decodes a stream of images in worker processes, in order, with bounded memory.
+
+    Small images that wait are handed over several at once. Which ones share a request decides nothing: where one of them ends
+    the process or takes too long, each of them is decoded anew and alone.
 
     Parameters
     ----------
@@ -118,9 +71,11 @@ class DecodePool:
         Images that no decoder ever sees.
     known : StoredEmbeddings, optional
         Images that need not be decoded.
+    exact : bool, default=False
+        Whether every pixel of a file is decoded first, bit for bit as the reference recipe does it.
     for_eyes : bool, default=False
         Whether images come back for a person to look at: upright, no side longer than the recipe's size, never enlarged and
-        without padding, in place of fitted to the recipe.
+        without padding, in place of fitted to the recipe. `exact` is then of no effect.
     """
 
     def __init__(
@@ -132,30 +87,46 @@ class DecodePool:
         window: int,
         blocked: BlockList | None = None,
         known: StoredEmbeddings | None = None,
+        exact: bool = False,
         for_eyes: bool = False,
     ) -> None:
         self._blocked = blocked or BlockList()
         self._known = known
-        self._setup = pack_setup(recipe, limits, for_eyes=for_eyes)
+        self._setup = pack_setup(recipe, limits, exact=exact, for_eyes=for_eyes)
         self._for_eyes = for_eyes
         self._size_px = recipe.size_px
         self._timeout_s = limits.max_seconds
-        self._closing = False
         self._window = max(window, n_workers)
-        self._idle: queue.SimpleQueue[_Worker | None] = queue.SimpleQueue()
-        self._threads = ThreadPoolExecutor(n_workers, thread_name_prefix="decode")
-        self._workers = [_Worker(self._setup, recipe.size_px, limits.max_seconds) for _ in range(n_workers)]
-        for worker in self._workers:
-            self._idle.put(worker)
+        self._max_together = 1 if for_eyes else MAX_IMAGES  # people wait for each picture
+        self._is_closing = False
+        self._jobs: deque[_Job] = deque()
+        self._changed = threading.Condition(threading.Lock())  # of the two above, and of who the workers are
+        self._workers: list[DecoderProcess] = []
+        try:
+            for _ in range(n_workers):
+                self._workers.append(self._start())
+        except EngineError:
+            for worker in self._workers:
+                worker.end()
+            raise
+        self._threads = [
+            threading.Thread(target=self._work, args=(place,), name=f"decode-{place}", daemon=True)
+            for place in range(n_workers)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def map(self, refs: Iterable[ImageRef]) -> Iterator[Result]:
         """Yield one result for each reference, in order."""
         pending: deque[tuple[Future[Result], int]] = deque()
         held = 0
         for ref in refs:
-            n_bytes = len(ref.content) if isinstance(ref.content, bytes) else 0
-            pending.append((self._threads.submit(self._decode, ref), n_bytes))
+            job = _Job(ref)
+            n_bytes = job.n_bytes
+            self._add(job)
+            pending.append((job.future, n_bytes))
             held += n_bytes
+            del ref, job  # whoever decodes it lets go of the file as soon as it can
             while len(pending) >= self._window or (held > MAX_HELD_BYTES and pending):
                 first, n_bytes = pending.popleft()
                 held -= n_bytes
@@ -168,55 +139,110 @@ class DecodePool:
 
         The result is cancelled if the pool closes first; RuntimeError if it has closed already.
         """
-        return self._threads.submit(self._decode, ref)
+        job = _Job(ref)
+        self._add(job)
+        return job.future
 
-    def _decode(self, ref: ImageRef) -> Result:
-        bare = replace(ref, content=b"")
-        if isinstance(ref.content, Failure):
-            return FailedImage(bare, None, ref.content)
-        if self._blocked and self._blocked.blocks(ref.content):
+    def _add(self, job: _Job) -> None:
+        with self._changed:
+            if self._is_closing:
+                raise RuntimeError("the pool has been closed")
+            self._jobs.append(job)
+            self._changed.notify()
+
+    def _take(self) -> list[_Job]:
+        """Wait for images and return what one worker shall decode next; none if the pool closes.
+
+        That is its share of what waits, as far as it is small. Nobody waits for a request to be filled.
+        """
+        with self._changed:
+            while not self._jobs and not self._is_closing:
+                self._changed.wait()
+            if self._is_closing:
+                return []
+            share = min(self._max_together, -(-len(self._jobs) // len(self._workers)))
+            taken = [self._jobs.popleft()]
+            n_bytes = taken[0].n_bytes
+            while len(taken) < share and n_bytes + self._jobs[0].n_bytes <= MAX_TOGETHER_BYTES:
+                taken.append(self._jobs.popleft())
+                n_bytes += taken[-1].n_bytes
+            return taken
+
+    def _work(self, place: int) -> None:
+        """Hand images to the worker at a place until the pool closes."""
+        while jobs := self._take():
+            running = [job for job in jobs if job.future.set_running_or_notify_cancel()]
+            try:
+                self._decode(place, running)
+            except BaseException as error:  # noqa: BLE001 - raised again where the results are asked for
+                for job in running:
+                    if not job.future.done():
+                        job.future.set_exception(error)
+            del jobs, running  # not held while waiting for the next ones
+
+    def _decode(self, place: int, jobs: Sequence[_Job]) -> None:
+        """Settle some images, or raise what becomes of those that are left."""
+        asked: list[tuple[_Job, bytes]] = []
+        for job in jobs:
+            content = job.ref.content
+            if isinstance(content, Failure):
+                job.future.set_result(FailedImage(_bare(job.ref), None, content))
+            elif (found := self._without_decoding(job.ref, content)) is not None:
+                job.future.set_result(found)
+            else:
+                asked.append((job, content))
+        answers = self._answers(place, [content for _, content in asked])
+        for (job, _), answer in zip(asked, answers, strict=True):
+            job.future.set_result(_result(job.ref, *answer))
+
+    def _without_decoding(self, ref: ImageRef, content: bytes) -> Result | None:
+        """Return what becomes of an image that no decoder shall see; None of any other."""
+        if self._blocked and self._blocked.blocks(content):
             failure = Failure(FailureStep.READ, FailureCode.BLOCKED, "it is on the block list")
-            return FailedImage(bare, _facts_of(ref.content), failure)
-        found = self._known.find(hashlib.sha256(ref.content).hexdigest()) if self._known else None
-        if found is not None:
-            return EmbeddedImage(bare, *found, is_reused=True)
-        worker = self._take()
+            return FailedImage(_bare(ref), _facts_of(content), failure)
+        found = self._known.find(hashlib.sha256(content).hexdigest()) if self._known else None
+        return None if found is None else EmbeddedImage(_bare(ref), *found, is_reused=True)
+
+    def _answers(self, place: int, contents: Sequence[bytes]) -> Iterator[Decoded]:
+        """Yield what becomes of each file; where a request of several fails, each goes alone, so that blame is exact."""
+        if len(contents) > 1:
+            try:
+                yield from self._worker(place).ask(contents, min(TOGETHER_S, self._timeout_s))
+            except (TimeoutError, DecoderDiedError):
+                self._raise_if_closing()
+            else:
+                return
+        for content in contents:
+            yield self._answer(place, content)
+
+    def _answer(self, place: int, content: bytes) -> Decoded:
         try:
-            facts, result = unpack_reply(
-                worker.ask(ref.content, self._timeout_s), self._size_px, for_eyes=self._for_eyes
-            )
+            (found,) = self._worker(place).ask([content], self._timeout_s)
         except TimeoutError:
-            failure = self._replace(worker, FailureCode.TIMED_OUT, f"not decoded within {self._timeout_s:g} s")
-            return FailedImage(bare, _facts_of(ref.content), failure)
-        except (EOFError, OSError, ValueError, KeyError, TypeError):
-            failure = self._replace(worker, FailureCode.DECODER_CRASHED, "the decoder process died")
-            return FailedImage(bare, _facts_of(ref.content), failure)
-        self._idle.put(worker)
-        if isinstance(result, Failure):
-            return FailedImage(bare, facts, result)
-        return DecodedImage(bare, facts or _facts_of(ref.content), result)
+            code, detail = FailureCode.TIMED_OUT, f"not decoded within {self._timeout_s:g} s"
+        except DecoderDiedError as error:
+            code, detail = FailureCode.DECODER_CRASHED, str(error)
+        else:
+            return found
+        self._raise_if_closing()
+        return _facts_of(content), Failure(FailureStep.DECODE, code, detail)
 
-    def _take(self) -> _Worker:
-        """Wait for an idle worker; one that has died while idle, of nothing that an image did, is replaced."""
-        worker = self._idle.get()
-        if worker is None:
-            raise CancelledError  # the pool closes, and nobody waits for this image any more
-        return worker if worker.process.poll() is None else self._renew(worker)
+    def _worker(self, place: int) -> DecoderProcess:
+        """Return the worker at a place, a fresh one where the last one has ended, of whatever."""
+        worker = self._workers[place]
+        if worker.has_ended:
+            worker.end()
+            with self._changed:
+                self._raise_if_closing()
+                worker = self._workers[place] = self._start()
+        return worker
 
-    def _renew(self, worker: _Worker) -> _Worker:
-        worker.end()
-        fresh = _Worker(self._setup, self._size_px, self._timeout_s)
-        self._workers[self._workers.index(worker)] = fresh
-        return fresh
+    def _start(self) -> DecoderProcess:
+        return DecoderProcess(self._setup, self._size_px, for_eyes=self._for_eyes)
 
-    def _replace(self, worker: _Worker, code: FailureCode, detail: str) -> Failure:
-        """End a worker that can no longer be trusted, put a fresh one in its place, and say what happened."""
-        status = worker.end()
-        if code is FailureCode.DECODER_CRASHED and status < 0:
-            detail = f"{detail}: {_signal_name(-status)}"
-        if not self._closing:
-            self._idle.put(self._renew(worker))
-        return Failure(FailureStep.DECODE, code, detail)
+    def _raise_if_closing(self) -> None:
+        if self._is_closing:
+            raise CancelledError  # nobody waits for this image any more
 
     def __enter__(self) -> DecodePool:
         return self
@@ -224,32 +250,29 @@ class DecodePool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._closing = True
-        self._threads.shutdown(wait=False, cancel_futures=True)  # first: no thread may begin another image
-        for worker in self._workers:
-            worker.process.kill()  # wakes the thread that waits for it
-            self._idle.put(None)  # wakes the thread that waits for a worker
-        self._threads.shutdown(wait=True)
+        with self._changed:
+            self._is_closing = True
+            for worker in self._workers:
+                worker.process.kill()  # wakes the thread that waits for it
+            self._changed.notify_all()  # wakes the threads that wait for images
+        for job in self._jobs:  # no thread takes one any more
+            job.future.cancel()
+        for thread in self._threads:
+            thread.join()
         for worker in self._workers:
             worker.end()
+
+
+def _bare(ref: ImageRef) -> ImageRef:
+    """Return a reference without its file."""
+    return ImageRef(ref.image_id, ref.uri, ref.label, ref.caption, b"", ref.metadata)
+
+
+def _result(ref: ImageRef, facts: FileFacts, found: Failure | np.ndarray) -> Result:
+    bare = _bare(ref)
+    return FailedImage(bare, facts, found) if isinstance(found, Failure) else DecodedImage(bare, facts, found)
 
 
 def _facts_of(content: bytes) -> FileFacts:
     """Return what is known of a file that no decoder has reported on."""
     return FileFacts(hashlib.sha256(content).hexdigest(), len(content), None, None, None)
-
-
-def _cannot_start(found: str) -> EngineError:
-    return EngineError(
-        "the decoding process cannot be started",
-        found=found,
-        state="finished parts are kept",
-        hint=f"`{sys.executable} -m clipsieve.images.worker` shows why, if it says more than that an argument is missing",
-    )
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -16,6 +16,7 @@ from clipsieve.encoders import Encoder
 from clipsieve.engines.base import Engine, Row
 from clipsieve.engines.local import LocalEngine
 from clipsieve.engines.options import MaxFailures, ScanOptions
+from clipsieve.engines.precision import PrecisionReport
 from clipsieve.engines.prepare import Redo, prepare_run
 from clipsieve.errors import RunCorruptError, TooManyFailuresError
 from clipsieve.sources import Source
@@ -29,6 +30,7 @@ from clipsieve.store import (
     set_aside,
     superseded,
 )
+from clipsieve.store.layout import part_facts
 from clipsieve.types import EmbeddedImage, FailedImage, FailureCode, Plan, Shard
 
 __all__ = ["ScanReport", "scan"]
@@ -85,6 +87,7 @@ def scan(
     engine: Engine | None = None,
     redo: Redo = "never",
     retry_failed: bool = False,
+    precision: PrecisionReport | None = None,
     on_progress: Callable[[int, int], object] = lambda _n_done, _n_total: None,
 ) -> ScanReport:
     """Encode every image of a source into a run folder, once.
@@ -109,6 +112,8 @@ def scan(
         the scores; or make everything anew, of another source too.
     retry_failed : bool
         Whether to try images again that could not be read: missing, not permitted, a server that failed, out of time.
+    precision : PrecisionReport, optional
+        How the encoder compared with fp32 before; it is written into the run's history.
     on_progress : callable
         Called with the number of images done and listed.
 
@@ -132,6 +137,8 @@ def scan(
     started = time.monotonic()
     with locked(Path(run_path)):
         run, plan = _prepare(source, Path(run_path), encoder, options, redo)
+        if precision is not None:
+            run.record(what="precision", finished=datetime.now(UTC).isoformat(timespec="seconds"), **asdict(precision))
         tally = _Tally(plan.n_images, options.max_failures, on_progress)
         set_aside(run, [shard.fingerprint for shard in plan.shards], retry=PASSING if retry_failed else frozenset())
         todo = [shard for shard in plan.shards if not tally.count_if_done(run, shard)]
@@ -166,24 +173,20 @@ class _Tally:
 
     def count_if_done(self, run: Run, shard: Shard) -> bool:
         """Count a part that an earlier scan finished; return False if there is none that still holds."""
-        path = run.image_part(shard.index)
-        made_from = run.part_metadata(path) or {}
-        wanted = {
-            "clipsieve.inputs": shard.fingerprint,
-            "clipsieve.encoder": run.manifest.encoder.fingerprint,
-            "clipsieve.options": run.manifest.options_fingerprint,
-        }
-        if any(made_from.get(name) != value for name, value in wanted.items()):
-            return False
         try:
-            codes = run.read_part(path, ["failure_code"]).column("failure_code")
+            part = run.read_part(run.image_part(shard.index), ["failure_code"])
         except RunCorruptError:
             return False
+        facts = part_facts(part.schema)
+        if facts.get("clipsieve.inputs") != shard.fingerprint or not run.is_current(facts):
+            return False
+        codes = part.column("failure_code")
         if len(codes) != shard.n_images:
             return False
         self.n_done += len(codes)
         self.n_failed += len(codes) - codes.null_count
-        self._n_blocked += codes.to_pylist().count(FailureCode.BLOCKED)
+        if codes.null_count < len(codes):
+            self._n_blocked += codes.to_pylist().count(FailureCode.BLOCKED)
         self.show(len(codes))
         return True
 
@@ -239,6 +242,7 @@ def _embed(
         return
     dim = encoder.identity.embedding_dim
     made_by = {"encoder": encoder.identity.fingerprint, "options": run.manifest.options_fingerprint}
+    encoder.expect(n_images=sum(shard.n_images for shard in todo))
     # Closed on the way out, whatever the reason: the engine's processes end with the scan.
     known = StoredEmbeddings(superseded(run), max_pixels=options.limits.max_pixels)
     with closing(engine.embed(source, todo, encoder, options, tally.show, known)) as parts:

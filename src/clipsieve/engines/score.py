@@ -8,13 +8,23 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 import numpy as np
-import pyarrow as pa
+from jaxtyping import Float, Float32
 
 from clipsieve._version import __version__
 from clipsieve.classifiers import Classifier, check_encoder, check_large_dimensions
+from clipsieve.engines.cores import one_core_each
 from clipsieve.engines.score_facts import ScoreCalibration, classifier_facts, read_score_facts
 from clipsieve.errors import UsageError
-from clipsieve.store import Run, locked, score_table, to_float32, valid_score_name
+from clipsieve.store import (
+    Run,
+    locked,
+    read_embedded_part,
+    score_table,
+    sync_folder,
+    to_float32,
+    unit_blocks,
+    valid_score_name,
+)
 
 __all__ = ["ScoreReport", "score"]
 
@@ -117,19 +127,38 @@ def _score(run: Run, classifier: Classifier, name: str, on_progress: Callable[[i
 def _write_parts(
     run: Run, classifier: Classifier, name: str, on_progress: Callable[[int, int], object]
 ) -> dict[str, int]:
-    """Write the scores part by part; return how many images were scored, flagged, and flagged for removal."""
-    n_done = n_scored = n_flagged = n_remove = 0
-    for index, images in enumerate(run.iter_images(["image_id", "embedding"])):
-        table = _score_part(images, classifier)
-        run.write_part(run.score_part(name, index), table)
-        probability = table.column("probability").drop_null().to_numpy()
-        n_done += table.num_rows
-        n_scored += len(probability)
-        n_flagged += int((probability >= classifier.threshold).sum())
-        if classifier.remove_threshold is not None:
-            n_remove += int((probability >= classifier.remove_threshold).sum())
-        on_progress(n_done, run.manifest.n_images)
-    return {"n_scored": n_scored, "n_flagged": n_flagged, "n_remove": n_remove}
+    """Write the scores, a part on each core; return how many images were scored, flagged, and flagged for removal.
+
+    A part's numbers do not depend on the other parts, nor on how many are in work.
+    """
+    n_done, totals = 0, np.zeros(3, dtype=np.int64)
+    folder = run.score_part(name, 0).parent
+    sync_folder(folder)  # that there are no scores of that name is on disk before the first part is another
+    with one_core_each() as pool:
+        parts = pool.map(lambda index: _write_part(run, classifier, name, index), range(run.manifest.n_parts))
+        for n_rows, counts in parts:
+            n_done += n_rows
+            totals += counts
+            on_progress(n_done, run.manifest.n_images)
+    sync_folder(folder)  # and every part is, before the scores are said to be complete
+    return dict(zip(("n_scored", "n_flagged", "n_remove"), totals.tolist(), strict=True))
+
+
+def _write_part(run: Run, classifier: Classifier, name: str, index: int) -> tuple[int, tuple[int, int, int]]:
+    """Write the scores of one part; return its rows, and how many of them were scored, flagged, and flagged for removal."""
+    part = read_embedded_part(run, index, ["image_id"])
+    logits = _logits(classifier, part.values)
+    probability = classifier.proba_from_logits(logits)[:, 1]
+    ids = part.rows.column("image_id").combine_chunks()
+    table = score_table(ids, part.present, probability, logits, inputs=part.inputs)
+    run.write_part(run.score_part(name, index), table, is_last=False)
+    removal = classifier.remove_threshold
+    n_remove = 0 if removal is None else int((probability >= removal).sum())
+    return part.rows.num_rows, (len(probability), int((probability >= classifier.threshold).sum()), n_remove)
+
+
+def _logits(classifier: Classifier, values: Float[np.ndarray, "m d"]) -> Float32[np.ndarray, "m k"]:
+    return np.concatenate([classifier.logits(block) for _, block in unit_blocks(values)])
 
 
 def _doubts(run: Run, classifier: Classifier) -> tuple[str, ...]:
@@ -139,14 +168,3 @@ def _doubts(run: Run, classifier: Classifier) -> tuple[str, ...]:
     column = run.read_images(0, ["embedding"]).slice(0, SAMPLE_ROWS).column("embedding")
     doubt = check_large_dimensions(to_float32(column), classifier.encoder_name)
     return (doubt,) if doubt else ()
-
-
-def _score_part(images: pa.Table, classifier: Classifier) -> pa.Table:
-    column = images.column("embedding")
-    present = ~column.is_null().to_numpy()
-    embeddings = to_float32(column)
-    logits = classifier.logits(embeddings)
-    probability = classifier.proba_from_logits(logits)[:, 1]
-    inputs = (images.schema.metadata or {}).get(b"clipsieve.inputs", b"").decode()
-    ids = images.column("image_id").combine_chunks()
-    return score_table(ids, np.asarray(present), probability, logits, inputs=inputs)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from clipsieve.types import DecodedImage, FailedImage, Failure, FailureCode, FailureStep, FileFacts, ImageRef
 
-__all__ = ["FORMATS", "DecodeLimits", "decode"]
+__all__ = ["FORMATS", "DecodeLimits", "decode", "decode_with", "opaque"]
 
 # Pillow's decoders that only read the bytes given. EPS runs another program, FITS unfolds gzip without a bound, and the rest
 # (WMF, PDF, HDF5, MPEG, ...) are stubs that need another library.
@@ -56,6 +58,27 @@ def decode(ref: ImageRef, limits: DecodeLimits) -> DecodedImage | FailedImage:
     DecodedImage or FailedImage
         Never an exception for what a file holds; only running out of memory in mid-allocation can end a process.
     """
+    return decode_with(ref, limits, _all_pixels)
+
+
+def _all_pixels(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
+    whole = opaque(image)
+    return np.asarray(whole if whole.mode == "RGB" else whole.convert("RGB"))
+
+
+def decode_with(
+    ref: ImageRef, limits: DecodeLimits, to_pixels: Callable[[Image.Image], UInt8[np.ndarray, "h w 3"]]
+) -> DecodedImage | FailedImage:
+    """Open one image, and let a function decode it: its facts and its failures are the same whatever that function makes.
+
+    Parameters
+    ----------
+    ref, limits
+        As for :func:`decode`.
+    to_pixels : callable
+        From an image that is opened and within its limits, but not yet decoded, to pixels. What it raises is taken for a
+        fault of the file.
+    """
     content, bare = ref.content, replace(ref, content=b"")
     if isinstance(content, Failure):
         return FailedImage(bare, None, content)
@@ -67,12 +90,18 @@ def decode(ref: ImageRef, limits: DecodeLimits) -> DecodedImage | FailedImage:
             warnings.simplefilter(
                 "ignore"
             )  # odd metadata is no failure; the limits below are ours, not Pillow's warnings
-            return _decode(bare, content, facts, limits)
+            return _decode(bare, content, facts, limits, to_pixels)
     except Exception as error:  # noqa: BLE001 - decoders raise nearly everything; each input must end as one row
         return FailedImage(bare, facts, explain(error))
 
 
-def _decode(ref: ImageRef, content: bytes, facts: FileFacts, limits: DecodeLimits) -> DecodedImage | FailedImage:
+def _decode(
+    ref: ImageRef,
+    content: bytes,
+    facts: FileFacts,
+    limits: DecodeLimits,
+    to_pixels: Callable[[Image.Image], UInt8[np.ndarray, "h w 3"]],
+) -> DecodedImage | FailedImage:
     Image.MAX_IMAGE_PIXELS = limits.max_pixels  # Pillow's own checks, inside containers too, follow ours
     with Image.open(io.BytesIO(content), formats=FORMATS) as image:
         facts = replace(facts, width=image.width, height=image.height, format=image.format)
@@ -80,16 +109,23 @@ def _decode(ref: ImageRef, content: bytes, facts: FileFacts, limits: DecodeLimit
             detail = f"{image.width} x {image.height} pixels, allowed {limits.max_pixels:,}"
             return FailedImage(ref, facts, Failure(FailureStep.DECODE, FailureCode.TOO_MANY_PIXELS, detail))
         try:
-            pixels = np.asarray(_to_rgb(image))
+            pixels = to_pixels(image)
         except Exception as error:  # noqa: BLE001 - as above, and now the size and format are known
             return FailedImage(ref, facts, explain(error))
     return DecodedImage(ref, facts, pixels)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Convert as transformers' image processors do: what is transparent lies on white."""
+def opaque(image: Image.Image) -> Image.Image:
+    """Decode and convert as transformers' image processors do: what is transparent lies on white.
+
+    Returns
+    -------
+    PIL.Image.Image
+        Of mode RGB, or L where that is what the file holds: its three channels would be the same, whatever resizes them.
+    """
+    image.load()
     if "A" not in image.getbands() and image.info.get("transparency") is None:
-        return image.convert("RGB")
+        return image if image.mode in ("RGB", "L") else image.convert("RGB")  # to convert RGB to itself is a copy
     layer = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), layer).convert("RGB")
 

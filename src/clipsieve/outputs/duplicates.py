@@ -58,4 +58,4 @@ def write_duplicates(run: Run, duplicates: Duplicates, path: Path) -> int:
         write_table(path, table)
     else:
         write_whole(path, lambda file: pyarrow.csv.write_csv(table, file))
-    return table.num_rows
+    return int(table.num_rows)

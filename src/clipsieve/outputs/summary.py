@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from clipsieve.engines.score_facts import Promise, ScoreCalibration, ScoreFacts, only_scores, read_score_facts
 from clipsieve.evaluation.intervals import wilson_at
@@ -139,9 +140,9 @@ def summarize(run: Run, classifier: str | None = None) -> Summary:
         If a part is missing or damaged.
     """
     name = classifier or only_scores(run)
-    failures: Counter[str] = Counter()
+    failures: Counter[str | None] = Counter()
     for images in run.iter_images(["failure_code"]):
-        failures.update(code for code in images.column("failure_code").to_pylist() if code is not None)
+        failures.update(_counted(images.column("failure_code").drop_null()))
     n_failed = failures.total()
     facts = read_score_facts(run, name) if name else None
     classes, n_remove = _count_classes(run, name, facts) if name and facts else ({}, None)
@@ -154,7 +155,7 @@ def summarize(run: Run, classifier: str | None = None) -> Summary:
         n_scanned=run.manifest.n_images - n_failed,
         n_failed=n_failed,
         n_ignored=run.manifest.n_ignored,
-        failures=tuple(failures.most_common()),
+        failures=tuple((str(code), n) for code, n in failures.most_common()),
         elapsed_s=sum(entry["elapsed_s"] for entry in scans) if scans else None,
         n_encoded=sum(entry["n_new"] for entry in scans),
         classifier=name,
@@ -176,14 +177,20 @@ def _count_classes(run: Run, name: str, facts: ScoreFacts) -> tuple[dict[str | N
     scored: Counter[str | None] = Counter()
     flagged: Counter[str | None] = Counter()
     n_remove = 0
-    for images, scores in run.iter_scores(name, ["label"]):
+    for images, scores in run.iter_scores(name, ["label"], ["probability"]):
         column = scores.column("probability")
         probability = column.drop_null().to_numpy()  # compared in float32, as `score` does
         labels = images.column("label").filter(column.is_valid())
-        scored.update(labels.to_pylist())
-        flagged.update(labels.filter(pa.array(probability >= facts.threshold)).to_pylist())
+        scored.update(_counted(labels))
+        flagged.update(_counted(labels.filter(pa.array(probability >= facts.threshold))))
         n_remove += 0 if facts.remove_threshold is None else int((probability >= facts.remove_threshold).sum())
     return {label: (n, flagged[label]) for label, n in scored.items()}, n_remove
+
+
+def _counted(column: pa.ChunkedArray) -> dict[str | None, int]:
+    """Return how often each value occurs, in the order of the first; only different ones become Python objects."""
+    found = pc.value_counts(column)
+    return dict(zip(found.field(0).to_pylist(), found.field(1).to_pylist(), strict=True))
 
 
 def _ranked(counts: Mapping[str | None, tuple[int, int]]) -> tuple[ClassCount, ...]:

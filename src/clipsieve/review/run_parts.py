@@ -1,4 +1,4 @@
-"""The parts of a run, read quickly: a run of a million images may lie in a thousand files of each kind."""
+"""What the parts of a run are: a run of a million images may lie in a thousand files of each kind."""
 
 from __future__ import annotations
 
@@ -17,13 +17,8 @@ __all__ = ["inputs_of", "part_sizes", "read_images", "read_probability", "stamp_
 
 
 def read_images(run: Run, index: int, columns: list[str]) -> pa.Table:
-    """Return some columns of one part of the images; errors as for `Run.read_images`, but much faster for small parts."""
-    if run.external is not None:
-        return run.read_images(index, columns)
-    table = _read(run.image_part(index), columns)
-    facts = {} if table is None else part_facts(table.schema)
-    # What is wrong, `Run` finds again and says.
-    return table if table is not None and run.is_current(facts) else run.read_images(index, columns)
+    """Return some columns of one part of the images; errors as for `Run.read_images`."""
+    return run.read_images(index, columns)
 
 
 def read_probability(run: Run, name: str, index: int, inputs: str | None, n_rows: int) -> pa.ChunkedArray:
@@ -43,9 +38,7 @@ def read_probability(run: Run, name: str, index: int, inputs: str | None, n_rows
         Its rows.
     """
     path = run.score_part(name, index)
-    table = _read(path, ["probability"])
-    if table is None:
-        table = run.read_part(path, ["probability"])
+    table = run.read_part(path, ["probability"])
     if inputs_of(table) != inputs or table.num_rows != n_rows:
         _refuse(run, name)
     return table.column("probability")
@@ -86,15 +79,6 @@ def _size(run: Run, index: int) -> int:
         return int(pq.read_metadata(run.image_part(index), memory_map=True).num_rows)
     except (OSError, pa.ArrowException):
         return int(run.read_images(index, ["image_id"]).num_rows)
-
-
-def _read(path: Path, columns: list[str]) -> pa.Table | None:
-    """Return some columns of a file, or None if it cannot be read."""
-    try:
-        with pq.ParquetFile(path, memory_map=True) as file:
-            return file.read(columns=columns, use_threads=False)
-    except (OSError, pa.ArrowException):
-        return None
 
 
 def _refuse(run: Run, name: str) -> NoReturn:

@@ -7,15 +7,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import pyarrow as pa
 from jaxtyping import Bool, Float32, Float64, Int64
 
 from clipsieve.engines.concepts import ConceptVectors
 from clipsieve.errors import EmbeddingError, RunConflictError
 from clipsieve.review.quantize import Quantized, approximate, quantize
-from clipsieve.review.run_parts import part_sizes, read_images
+from clipsieve.review.run_parts import part_sizes
 from clipsieve.review.scratch import ScratchRows
-from clipsieve.store import Run
+from clipsieve.store import Run, read_embedded_part
 
 __all__ = ["VectorIndex"]
 
@@ -168,14 +167,16 @@ class VectorIndex:
         return found
 
     def _add_part(self, run: Run, part: int, start: int, size: int, concepts: ConceptVectors | None) -> int:
-        column = read_images(run, part, ["embedding"]).column("embedding")
-        if len(column) != size:
+        found = read_embedded_part(run, part, [])
+        if len(found.present) != size:
             raise RunConflictError(
                 f"`{run.path}` was scanned anew while it was read", hint="open it again to see what it holds now"
             )
+        n_before = np.concatenate([[0], np.cumsum(found.present)])
         for at in range(0, size, _BLOCK):
-            stored, is_there = _stored_rows(column.slice(at, min(_BLOCK, size - at)), self.embedding_dim)
-            self._add(start + at, stored, quantize(stored), is_there, concepts)
+            to = min(at + _BLOCK, size)
+            stored = found.values[n_before[at] : n_before[to]]
+            self._add(start + at, stored, quantize(stored), found.present[at:to], concepts)
         return start + size
 
     def _add(
@@ -251,13 +252,6 @@ def _stored_type(run: Run) -> np.dtype[np.float16] | np.dtype[np.float32]:
     files = run.external.files if run.external is not None else []
     is_wide = any(file.dtype == "float32" for file in files)
     return np.dtype(np.float32) if is_wide else np.dtype(np.float16)
-
-
-def _stored_rows(column: pa.ChunkedArray, dim: int) -> tuple[np.ndarray, Bool[np.ndarray, "m"]]:
-    """Return the embeddings that are not null, as they are stored, and which they are."""
-    is_there: np.ndarray = column.is_valid().to_numpy()
-    values = column.drop_null().combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return values.reshape(-1, dim), is_there
 
 
 def _spread(stored: np.ndarray, is_there: Bool[np.ndarray, "m"]) -> np.ndarray:

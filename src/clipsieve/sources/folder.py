@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import quote, unquote_to_bytes
@@ -49,12 +51,11 @@ class FolderSource(Source):
 
     def plan(self, part_size: int, known: Known | None = None) -> Plan:  # noqa: ARG002 - listing is cheap here
         """List the folder and cut the listing into shards; see `Source.plan`."""
-        found, ignored = self._list()
-        if not found:
+        ignored: Counter[bytes] = Counter()
+        shards = tuple(self._cut(self._list(ignored), part_size))
+        if not shards:
             raise self._nothing_found(ignored)
-        cuts = range(0, len(found), part_size)
-        shards = tuple(self._shard(i, found[start : start + part_size]) for i, start in enumerate(cuts))
-        return Plan(shards=shards, n_ignored=len(ignored))
+        return Plan(shards=shards, n_ignored=ignored.total())
 
     def read(self, shard: Shard) -> Iterator[ImageRef]:
         """Read the shard's files; see `Source.read`."""
@@ -72,31 +73,37 @@ class FolderSource(Source):
         """Return a shard with one file of another; see `Source.one`."""
         return one_member(shard, position)
 
-    def _list(self) -> tuple[list[bytes], list[bytes]]:
-        """Return the relative paths of the images, sorted by bytes, and of everything else that is not hidden."""
-        found: list[bytes] = []
-        ignored: list[bytes] = []
+    def _list(self, ignored: Counter[bytes]) -> Iterator[bytes]:
+        """Yield the relative paths of the images, sorted by bytes, and count the endings of whatever else is not hidden.
+
+        Only the names that are still to come are held, of the folders on the way to the one that is read.
+        """
         pending = [b""]
         while pending:
-            folder = pending.pop()
-            for entry in self.entries(folder):
-                relative = os.path.join(folder, entry.name)
-                if entry.name.startswith(b"."):
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    pending.append(relative)
-                elif self.is_input(entry):
-                    found.append(relative)
-                else:
-                    ignored.append(relative)
-        return sorted(found), ignored
+            relative = pending.pop()
+            if relative and not relative.endswith(b"/"):
+                yield relative
+            else:
+                pending += sorted(self._within(relative, ignored), reverse=True)
 
-    def entries(self, folder: bytes) -> list[os.DirEntry[bytes]]:
-        """Return what lies directly in a folder below the root; SourceError if it cannot be listed."""
+    def _within(self, folder: bytes, ignored: Counter[bytes]) -> Iterator[bytes]:
+        """Yield the images and the folders of a folder; a folder ends in a slash, and so sorts as the paths in it do."""
+        for entry in self.entries(folder):
+            if entry.name.startswith(b"."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield folder + entry.name + b"/"
+            elif self.is_input(entry):
+                yield folder + entry.name
+            else:
+                ignored[os.path.splitext(entry.name)[1]] += 1
+
+    def entries(self, folder: bytes) -> Iterator[os.DirEntry[bytes]]:
+        """Yield what lies directly in a folder below the root; SourceError if it cannot be listed."""
         path = os.path.join(os.fsencode(self.root), folder)
         try:
             with os.scandir(path) as entries:
-                return list(entries)
+                yield from entries
         except OSError as error:
             raise SourceError(
                 f"cannot list the folder `{legible(path)}`: {error.strerror}",
@@ -110,8 +117,10 @@ class FolderSource(Source):
 
     def _is_inside(self, entry: os.DirEntry[bytes]) -> bool:
         """Return whether an entry is a regular file of this folder; a link to nothing counts, and fails when it is read."""
+        if entry.is_file(follow_symlinks=False):
+            return True
         if not entry.is_symlink():
-            return entry.is_file(follow_symlinks=False)
+            return False
         target = os.path.realpath(entry.path)
         return self._is_below(target) and (os.path.isfile(target) or not os.path.exists(target))
 
@@ -120,39 +129,52 @@ class FolderSource(Source):
 
     @staticmethod
     def _is_named_or_begins_so(entry: os.DirEntry[bytes]) -> bool:
-        extension = os.path.splitext(entry.name)[1]
-        if extension:
-            return extension.decode(errors="replace").lower() in EXTENSIONS
+        _, dot, ending = entry.name.rpartition(b".")
+        if dot:
+            return _is_image_ending(ending)
         try:
             with open(entry.path, "rb") as file:
                 return looks_like_an_image(file.read(N_SIGNATURE_BYTES))
         except OSError:
             return True  # it cannot be told apart from an image, so it becomes a failure and not a silence
 
+    def _cut(self, paths: Iterator[bytes], part_size: int) -> Iterator[Shard]:
+        for index in itertools.count():
+            if not (members := list(itertools.islice(paths, part_size))):
+                return
+            yield self._shard(index, members)
+
     def _shard(self, index: int, paths: list[bytes]) -> Shard:
+        root = os.path.join(os.fsencode(self.root), b"")
         digest = hashlib.sha256()
         for relative in paths:
-            digest.update(relative + b"\0" + self._stamp(relative) + b"\n")
+            digest.update(relative + b"\0" + _stamp(root + relative) + b"\n")
         return Shard(index, tuple(escape_name(relative) for relative in paths), digest.hexdigest(), len(paths))
 
-    def _stamp(self, relative: bytes) -> bytes:
-        """Return what changes when a file does: its size and time."""
-        try:
-            facts = os.stat(os.path.join(os.fsencode(self.root), relative))
-        except OSError as error:
-            return f"unreadable {error.errno}".encode()
-        return f"{facts.st_size} {facts.st_mtime_ns}".encode()
-
-    def _nothing_found(self, ignored: list[bytes]) -> SourceError:
+    def _nothing_found(self, ignored: Counter[bytes]) -> SourceError:
         if not ignored:
             return SourceError(
                 f"the folder `{self.location}` is empty", expected="at least one image", found="no files"
             )
-        kinds = Counter(os.path.splitext(name)[1].decode(errors="replace") or "no extension" for name in ignored)
-        listed = ", ".join(f"{kind} {n:,}" for kind, n in kinds.most_common(5))
-        files = "1 other file" if len(ignored) == 1 else f"{len(ignored):,} other files"
+        kinds = ((kind.decode(errors="replace") or "no extension", n) for kind, n in ignored.most_common(5))
+        listed = ", ".join(f"{kind} {n:,}" for kind, n in kinds)
+        files = "1 other file" if ignored.total() == 1 else f"{ignored.total():,} other files"
         return SourceError(
             f"the folder `{self.location}` holds no images",
             expected="files such as .jpg, .png, .webp",
             found=f"{files}: {listed}",
         )
+
+
+@lru_cache(maxsize=1024)
+def _is_image_ending(ending: bytes) -> bool:
+    return f".{ending.decode(errors='replace')}".lower() in EXTENSIONS
+
+
+def _stamp(path: bytes) -> bytes:
+    """Return what changes when a file does: its size and time."""
+    try:
+        facts = os.stat(path)
+    except OSError as error:
+        return b"unreadable %d" % (error.errno or 0)
+    return b"%d %d" % (facts.st_size, facts.st_mtime_ns)

@@ -9,7 +9,11 @@ __all__ = ["escape_name", "is_hidden", "label_of", "legible"]
 
 def escape_name(name: bytes) -> str:
     """Return a path as text, unique and reversible: `%` and every byte that is no UTF-8 become `%XX`."""
-    text = name.replace(b"%", b"%25").decode("utf-8", errors="surrogateescape")
+    escaped = name.replace(b"%", b"%25")
+    try:
+        return escaped.decode("utf-8")
+    except UnicodeDecodeError:
+        text = escaped.decode("utf-8", errors="surrogateescape")
     return "".join(f"%{ord(c) - 0xDC00:02X}" if "\udc80" <= c <= "\udcff" else c for c in text)
 
 
@@ -27,4 +31,6 @@ def label_of(image_id: str) -> str | None:
 
 def is_hidden(name: str) -> bool:
     """Return whether a file, or a folder that it lies in, is hidden."""
+    if not name.startswith(".") and "/." not in name:
+        return False
     return any(piece.startswith(".") and piece not in (".", "..") for piece in name.split("/"))

@@ -109,8 +109,8 @@ def _look_below(storage: Storage, passed_over: set[str]) -> dict[str, bool]:
     for name in _names_below(storage):
         if name in passed_over:
             continue
-        found["images"] |= is_image_name(name)
-        found["tars"] |= is_tar_name(name)
+        found["images"] = found["images"] or is_image_name(name)
+        found["tars"] = found["tars"] or is_tar_name(name)
         if is_table_name(name):
             found["parquet" if name.lower().endswith((".parquet", ".pq")) else "csv"] = True
     return found
@@ -118,11 +118,9 @@ def _look_below(storage: Storage, passed_over: set[str]) -> dict[str, bool]:
 
 def _names_below(storage: Storage) -> Iterator[str]:
     if storage.is_local:
-        for folder, folders, names in os.walk(storage.root, onerror=_refuse):
+        for _, folders, names in os.walk(storage.root, onerror=_refuse):
             folders[:] = [name for name in folders if not is_hidden(name)]
-            yield from (
-                name for name in names if not is_hidden(name) and not is_hidden(os.path.relpath(folder, storage.root))
-            )
+            yield from (name for name in names if not is_hidden(name))
         return
     listed = (name for _, _, names in storage.filesystem.walk(storage.root) for name in names if not is_hidden(name))
     yield from itertools.islice(listed, MAX_LOOKED_AT)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+import os.path
 
 __all__ = [
     "EXTENSIONS",
@@ -73,12 +73,12 @@ def may_be_an_image(head: bytes) -> bool:
 
 def is_unread_image_name(name: str) -> bool:
     """Return whether a name ends like that of an image of a kind that is not read, such as `.heic`, in any case."""
-    return PurePosixPath(name).suffix.lower() in _UNREAD_EXTENSIONS
+    return os.path.splitext(name)[1].lower() in _UNREAD_EXTENSIONS
 
 
 def is_image_name(name: str) -> bool:
     """Return whether a name ends like an image's, in any case."""
-    return PurePosixPath(name).suffix.lower() in EXTENSIONS
+    return os.path.splitext(name)[1].lower() in EXTENSIONS
 
 
 def is_tar_name(name: str) -> bool:

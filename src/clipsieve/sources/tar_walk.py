@@ -24,6 +24,13 @@ _BLOCK_BYTES = 512
 _RECORD = re.compile(rb"(\d{1,7}) [^=]{1,1024}=")
 _LONG_NUMBER = re.compile(rb"\d{256}")
 
+# From its mode to its device, the header of a regular file as nearly every writer makes it: plain octal numbers.
+_SHORT, _LONG = rb"(?:[0-7]{7}[\0 ]|[0-7]{6} \0)", rb"[0-7]{11}[\0 ]"
+_PLAIN = re.compile(
+    rb"(?:%b){3}(%b)%b([0-7]{6}\0 |[0-7]{7}\0)0.{172}(?:\0{16}|(?:%b){2})" % (_SHORT, _LONG, _LONG, _SHORT), re.DOTALL
+)
+_PLAIN_START, _CHECKSUM = 100, slice(148, 156)
+
 
 @dataclass(frozen=True, slots=True)
 class Extent:
@@ -174,6 +181,18 @@ class _Forward:
 
 class _Member(tarfile.TarInfo):
     """A member whose extended header is checked first: Python before 3.12.6 needs the square of a forged one's size."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> tarfile.TarInfo:  # type: ignore[override]
+        """Read a header; of a plain one, in a third of the time, name and size alone, which is all that is asked of it."""
+        plain = _PLAIN.match(buf, _PLAIN_START) if len(buf) == _BLOCK_BYTES else None
+        if plain is None or int(plain[2].rstrip(b"\0 "), 8) != sum(buf) - sum(buf[_CHECKSUM]) + 8 * ord(" "):
+            return super().frombuf(buf, encoding, errors)
+        member = cls(buf[:100].partition(b"\0")[0].decode(encoding, errors))
+        member.size = int(plain[1].rstrip(b"\0 "), 8)
+        if prefix := buf[345:500].partition(b"\0")[0]:
+            member.name = f"{prefix.decode(encoding, errors)}/{member.name}"
+        return member
 
     def _proc_pax(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
         file: _Forward = tar.fileobj  # type: ignore[assignment]

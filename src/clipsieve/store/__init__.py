@@ -1,5 +1,6 @@
 """The run folder: what was scanned and what was found, in files that anything can read (`docs/format.md`)."""
 
+from clipsieve.store.embedded import EmbeddedPart, read_embedded_part, unit_blocks
 from clipsieve.store.external import ExternalEmbeddings
 from clipsieve.store.layout import FORMAT_VERSION, image_table, score_table, to_float32, valid_score_name
 from clipsieve.store.lock import locked
@@ -7,10 +8,11 @@ from clipsieve.store.manifest import RunManifest
 from clipsieve.store.npy_files import EmbeddingFile, find_embeddings
 from clipsieve.store.reuse import StoredEmbeddings, remove_superseded, set_aside, superseded
 from clipsieve.store.run import Run
-from clipsieve.store.writer import write_json, write_table, write_whole
+from clipsieve.store.writer import sync_folder, write_json, write_table, write_whole
 
 __all__ = [
     "FORMAT_VERSION",
+    "EmbeddedPart",
     "EmbeddingFile",
     "ExternalEmbeddings",
     "Run",
@@ -19,11 +21,14 @@ __all__ = [
     "find_embeddings",
     "image_table",
     "locked",
+    "read_embedded_part",
     "remove_superseded",
     "score_table",
     "set_aside",
     "superseded",
+    "sync_folder",
     "to_float32",
+    "unit_blocks",
     "valid_score_name",
     "write_json",
     "write_table",

@@ -190,10 +190,17 @@ def score_table(
     inputs : str
         Fingerprint of what was scored.
     """
-    k = logits.shape[1]
-    positions = np.where(present, np.cumsum(present) - 1, 0)
-    rows = pa.array(positions, mask=~present)
-    lists = pa.FixedSizeListArray.from_arrays(pa.array(logits.reshape(-1)), k).take(rows).cast(pa.list_(pa.float32()))
+    n, offsets = len(present), np.zeros(len(present) + 1, dtype=np.int32)
+    np.cumsum(present * logits.shape[1], out=offsets[1:])
+    spread = np.zeros(n, dtype=np.float32)
+    spread[present] = probability
+    # From buffers: of an array, pyarrow would first ask whether it is one of pandas, and load that library to know.
+    valid = pa.py_buffer(np.packbits(present, bitorder="little"))
+    chances = pa.Array.from_buffers(pa.float32(), n, [valid, pa.py_buffer(spread)])
+    numbers = np.ascontiguousarray(logits.reshape(-1), dtype=np.float32)
+    leaves = pa.Array.from_buffers(pa.float32(), len(numbers), [None, pa.py_buffer(numbers)])
+    kind = SCORE_SCHEMA.field("logits").type
+    lists = pa.Array.from_buffers(kind, n, [valid, pa.py_buffer(offsets)], children=[leaves])
     metadata = {"clipsieve.format": str(FORMAT_VERSION), "clipsieve.inputs": inputs}
-    columns = [image_ids, pa.array(probability).take(rows), lists]
+    columns = [image_ids, chances, lists]
     return pa.Table.from_arrays(columns, schema=SCORE_SCHEMA.with_metadata(metadata))

@@ -14,11 +14,28 @@ import pyarrow.parquet as pq
 
 from clipsieve.errors import RunError
 
-__all__ = ["append_line", "write_json", "write_table", "write_whole"]
+__all__ = ["append_line", "sync_folder", "write_json", "write_table", "write_whole"]
 
 
-def write_table(path: Path, table: pa.Table) -> None:
-    """Write a Parquet file whose bytes depend on the table and on pyarrow's version alone."""
+def write_table(path: Path, table: pa.Table, *, is_last: bool = True) -> None:
+    """Write a Parquet file whose bytes depend on the table and on pyarrow's version alone.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file.
+    table : pyarrow.Table
+        Its rows.
+    is_last : bool, default=True
+        Whether its name is on disk, too, when this returns. Of many files, that of the last is enough, or `sync_folder`: until
+        then a power failure may leave a file that was there before, or none. A whole one it is in any case, since its content
+        is flushed before it gets its name.
+
+    Raises
+    ------
+    RunError
+        If it cannot be written.
+    """
 
     def write(file: BinaryIO) -> None:
         # Embeddings do not compress; a dictionary of them would only cost time.
@@ -28,7 +45,7 @@ def write_table(path: Path, table: pa.Table) -> None:
         compression = {name: "none" if name == "embedding" else "zstd" for name in _leaves(table.schema)}
         pq.write_table(table, file, compression=compression, use_dictionary=dictionary, row_group_size=1 << 20)
 
-    write_whole(path, write)
+    write_whole(path, write, is_last=is_last)
 
 
 def _leaves(schema: pa.Schema) -> list[str]:
@@ -50,7 +67,7 @@ def append_line(path: Path, value: dict[str, Any]) -> None:
         file.write(json.dumps(value, ensure_ascii=False).encode() + b"\n")
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def write_whole(path: Path, write: Callable[[BinaryIO], object], *, is_last: bool = True) -> None:
     """Let `write` fill a file that is whole or absent; RunError if the disk or the folder does not allow it."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -60,7 +77,8 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        _sync_folder(path.parent)
+        if is_last:
+            sync_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -71,7 +89,10 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
         ) from error
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Flush the names of a folder to disk, if there is one: what was renamed or removed in it stays so."""
+    if not folder.is_dir():
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -117,8 +117,7 @@ class RunCounts:
 
     def _add_hashes(self, images: pa.Table) -> None:
         digests = images.column("sha256").to_pylist()
-        for digest in digests:
-            self._images.update(f"{digest or ''}\n".encode())
+        self._images.update("".join([f"{digest or ''}\n" for digest in digests]).encode())
         if tuned_on := self.decider.facts.tuned_on:
             ids = images.column("image_id").to_pylist()
             self.n["tuned_on"] += sum(map(tuned_on.__contains__, map(digest_of, ids, digests)))

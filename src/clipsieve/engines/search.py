@@ -1,0 +1,185 @@
+"""Which images of a run fit some words best: every stored embedding is compared, no image is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+from clipsieve.classifiers.similarity import normalize
+from clipsieve.engines.classify import open_text_encoder
+from clipsieve.engines.cores import one_core_each
+from clipsieve.errors import EmbeddingError, UsageError
+from clipsieve.store import Run, read_embedded_part, unit_blocks
+
+__all__ = ["FoundImage", "nearest_images", "search"]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundImage:
+    """One image that was found.
+
+    Attributes
+    ----------
+    row : int
+        Its position in the data set, from 0; images that failed count, too.
+    image_id, uri : str
+        As in the run.
+    similarity : float
+        Cosine of its embedding and that of the words, -1 to 1.
+    """
+
+    row: int
+    image_id: str
+    uri: str
+    similarity: float
+
+
+def search(run: Run, texts: Sequence[str], k: int = 20, *, model: str | None = None) -> list[list[FoundImage]]:
+    """Find the images of a run that are nearest to some words.
+
+    Parameters
+    ----------
+    run : Run
+        A finished scan.
+    texts : sequence of str
+        Each is looked for by itself; in one pass over the embeddings.
+    k : int, default=20
+        How many images for each, > 0.
+    model : str, optional
+        Where the run's encoder lies now; by default where it lay when the run was scanned.
+
+    Returns
+    -------
+    list of list of FoundImage
+        For each text the nearest images, the best first; of equally near ones the first of the run. Fewer than k if the run
+        has fewer embeddings.
+
+    Raises
+    ------
+    UsageError
+        If there is no text, or k < 1.
+    EncoderMismatchError, ModelError, MissingExtraError
+        If the text tower of the encoder that made the run cannot be had.
+    RunCorruptError
+        If a part of the images is missing or damaged.
+    """
+    if not texts or k < 1:
+        raise UsageError("there is nothing to look for", expected="one text at least, and k >= 1")
+    with open_text_encoder(run, model) as encoder:
+        vectors = normalize(encoder.encode_texts(list(texts)))
+    return nearest_images(run, vectors, k)
+
+
+def nearest_images(run: Run, vectors: Float32[np.ndarray, "q d"], k: int) -> list[list[FoundImage]]:
+    """Find the images of a run that are nearest to some vectors of the joint space.
+
+    Parameters
+    ----------
+    run : Run
+        A finished scan.
+    vectors : float32 array of shape (q, d)
+        Unit-norm rows.
+    k : int
+        How many images for each, > 0.
+
+    Returns
+    -------
+    list of list of FoundImage
+        See `search`.
+
+    Raises
+    ------
+    EmbeddingError
+        If the vectors are not as wide as the run's embeddings.
+    RunCorruptError, EncoderMismatchError
+        As for `Run.read_images`.
+    """
+    if vectors.shape[1] != run.manifest.encoder.embedding_dim:
+        raise EmbeddingError(
+            "what is looked for is no embedding of this run",
+            expected=f"{run.manifest.encoder.embedding_dim} numbers",
+            found=f"{vectors.shape[1]}",
+        )
+    best, start = [_Nearest.none() for _ in vectors], 0
+    places: list[int] = []
+    with one_core_each() as pool:
+        for n_rows, found in pool.map(lambda part: _in_part(run, part, vectors, k), range(run.manifest.n_parts)):
+            places.append(start)
+            best = [mine.joined(theirs.moved(start), k) for mine, theirs in zip(best, found, strict=True)]
+            start += n_rows
+    return _described(run, best, np.array(places, dtype=np.int64))
+
+
+@dataclass(frozen=True, slots=True)
+class _Nearest:
+    """The rows that are nearest so far, the best first."""
+
+    rows: Int64[np.ndarray, "m"]
+    similarity: Float32[np.ndarray, "m"]
+
+    @classmethod
+    def none(cls) -> _Nearest:
+        return cls(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
+
+    def moved(self, by: int) -> _Nearest:
+        return _Nearest(self.rows + by, self.similarity)
+
+    def joined(self, other: _Nearest, k: int) -> _Nearest:
+        rows = np.concatenate([self.rows, other.rows])
+        similarity = np.concatenate([self.similarity, other.similarity])
+        order = np.lexsort((rows, -similarity))[:k]
+        return _Nearest(rows[order], similarity[order])
+
+
+def _in_part(run: Run, index: int, vectors: Float32[np.ndarray, "q d"], k: int) -> tuple[int, list[_Nearest]]:
+    """Return the number of rows of a part, and what is nearest in it to each vector."""
+    part = read_embedded_part(run, index, [])
+    rows = np.flatnonzero(part.present)
+    best = [_Nearest.none() for _ in vectors]
+    for start, block in unit_blocks(part.values):
+        near = block @ vectors.T
+        for q, vector in enumerate(vectors):
+            places, similarity = _in_block(block, near[:, q], vector, best[q], k)
+            best[q] = best[q].joined(_Nearest(rows[start + places], similarity), k)
+    return len(part.present), best
+
+
+def _in_block(
+    block: Float32[np.ndarray, "b d"],
+    near: Float32[np.ndarray, "b"],
+    vector: Float32[np.ndarray, "d"],
+    best: _Nearest,
+    k: int,
+) -> tuple[Int64[np.ndarray, "c"], Float32[np.ndarray, "c"]]:
+    """Return the rows of a block that may be among the k nearest, with their cosines.
+
+    A product of matrices gives equal rows cosines that differ in the last digits; those that are compared in the end are
+    computed row by row, so that equal rows are equally near.
+    """
+    least = float(np.partition(near, len(near) - k)[len(near) - k]) if len(near) > k else -np.inf
+    if len(best.rows) == k:
+        least = max(least, float(best.similarity[-1]))
+    slack = 2 * len(vector) * float(np.finfo(np.float32).eps)
+    places = np.flatnonzero(near >= least - slack)
+    similarity = np.einsum("ij,j->i", block[places], vector)
+    return places, np.clip(similarity, -1, 1, dtype=np.float32)
+
+
+def _described(run: Run, best: Sequence[_Nearest], starts: Int64[np.ndarray, "p"]) -> list[list[FoundImage]]:
+    """Return what is known of the rows that were found; only the parts that they lie in are read."""
+    wanted = np.unique(np.concatenate([found.rows for found in best]))
+    names: dict[int, tuple[str, str]] = {}
+    # The last part that begins at or before a row: parts without rows begin where the next one does.
+    parts = np.searchsorted(starts, wanted, side="right") - 1
+    for index in np.unique(parts).tolist():
+        rows = wanted[parts == index]
+        picked = run.read_images(index, ["image_id", "uri"]).take((rows - starts[index]).tolist())
+        for row, facts in zip(rows.tolist(), picked.to_pylist(), strict=True):
+            names[row] = (facts["image_id"], facts["uri"])
+    return [
+        [FoundImage(row, *names[row], value) for row, value in zip(f.rows.tolist(), f.similarity.tolist(), strict=True)]
+        for f in best
+    ]

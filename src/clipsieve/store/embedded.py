@@ -1,0 +1,111 @@
+"""The embeddings of a run as arrays of numbers, part by part, and in blocks that fit a processor's cache."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Bool, Float, Float32
+
+from clipsieve.store.layout import part_facts
+from clipsieve.store.pages import read_plain_embeddings
+from clipsieve.store.run import Run
+
+__all__ = ["EmbeddedPart", "read_embedded_part", "unit_blocks"]
+
+# Rows that are worked on at once, and less than twice as many: enough that a product of matrices is computed the same way as
+# for a whole part (a smaller one takes another way, with other last digits), few enough to stay in the cache.
+_BLOCK = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedPart:
+    """One part of the images, its embeddings beside the other columns.
+
+    Attributes
+    ----------
+    rows : pyarrow.Table
+        n rows with the columns that were asked for, in their order.
+    values : float16 or float32 array of shape (m, d)
+        The embeddings that are there, as they are stored: of unit norm but for rounding, where clipsieve wrote them.
+    present : bool array of shape (n,)
+        Which rows these are.
+    inputs : str
+        Fingerprint of what the part was made of.
+    """
+
+    rows: pa.Table
+    values: Float[np.ndarray, "m d"]
+    present: Bool[np.ndarray, "n"]
+    inputs: str
+
+
+def read_embedded_part(run: Run, index: int, columns: list[str]) -> EmbeddedPart:
+    """Return one part of the images with its embeddings.
+
+    Parameters
+    ----------
+    run : Run
+        With this part.
+    index : int
+        Of the part.
+    columns : list of str
+        Besides the embedding.
+
+    Raises
+    ------
+    RunCorruptError, EncoderMismatchError
+        As for `Run.read_images`.
+    """
+    found = None if run.external is not None else _read_plain(run, index, columns)
+    if found is not None:
+        return found
+    table = run.read_images(index, [*columns, "embedding"])
+    column = table.column("embedding")
+    present: np.ndarray = column.is_valid().to_numpy()
+    stored = column.combine_chunks().drop_null().flatten().to_numpy(zero_copy_only=False)
+    values = stored.reshape(-1, column.type.list_size)
+    return EmbeddedPart(table.select(columns), values, present, _inputs(table.schema))
+
+
+def _read_plain(run: Run, index: int, columns: list[str]) -> EmbeddedPart | None:
+    """Return a part that lies as clipsieve writes it, or None: what is wrong, `Run` finds again and says."""
+    path = run.image_part(index)
+    try:
+        with pq.ParquetFile(path, memory_map=True) as file:
+            schema = file.schema_arrow
+            if not {*columns, "embedding"} <= set(schema.names) or not run.is_current(part_facts(schema)):
+                return None
+            embeddings = read_plain_embeddings(path, file)
+            if embeddings is None:
+                return None
+            rows = file.read(columns=columns, use_threads=False).select(columns)
+    except (OSError, pa.ArrowException):
+        return None
+    return EmbeddedPart(rows, *embeddings, _inputs(schema))
+
+
+def _inputs(schema: pa.Schema) -> str:
+    return part_facts(schema).get("clipsieve.inputs", "")
+
+
+def unit_blocks(values: Float[np.ndarray, "m d"]) -> Iterator[tuple[int, Float32[np.ndarray, "b d"]]]:
+    """Yield embeddings block by block, brought back to unit norm after their rounding, with the place of the first row.
+
+    Each block is the same numbers as those rows of `to_float32`. It lies where the block before lay: use it before the next.
+    At least one block comes, so that of no rows something of the right shape can be computed.
+    """
+    m, width = values.shape
+    edges = np.linspace(0, m, max(1, m // _BLOCK) + 1).astype(int).tolist()
+    space = np.empty((max(b - a for a, b in itertools.pairwise(edges)), width), dtype=np.float32)
+    least = np.finfo(np.float32).tiny
+    for start, stop in itertools.pairwise(edges):
+        block = space[: stop - start]
+        np.copyto(block, values[start:stop])
+        norms = np.sqrt(np.einsum("ij,ij->i", block, block))
+        block /= np.maximum(norms, least)[:, None]
+        yield start, block

@@ -1,0 +1,89 @@
+"""Embeddings taken from the pages as they lie, and in blocks: the same numbers as the general reader gives."""
+
+import io
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from clipsieve.store import to_float32, unit_blocks
+from clipsieve.store.pages import read_plain_embeddings
+from clipsieve.store.writer import write_table
+
+
+def column(n, width, missing):
+    values = np.random.default_rng(n).standard_normal((n, width)).astype(np.float16)
+    mask = pa.array(np.isin(np.arange(n), missing))
+    return pa.FixedSizeListArray.from_arrays(
+        pa.array(values.reshape(-1)), type=pa.list_(pa.float16(), width), mask=mask
+    )
+
+
+def read(path):
+    with pq.ParquetFile(path) as file:
+        return read_plain_embeddings(path, file)
+
+
+CASES = {
+    "all there": (1600, 700, []),  # several pages, which end within rows
+    "some gone": (1600, 700, [0, 1, 2, 77, 1500, 1599]),
+    "every second gone": (400, 512, list(range(0, 400, 2))),
+    "all gone": (50, 8, list(range(50))),
+    "one row": (1, 5, []),
+    "none": (0, 5, []),
+}
+
+
+@pytest.mark.parametrize(("n", "width", "missing"), CASES.values(), ids=CASES)
+def test_pages_hold_what_the_general_reader_gives(tmp_path, n, width, missing):
+    stored = column(n, width, missing)
+    write_table(tmp_path / "part", pa.table({"image_id": [str(i) for i in range(n)], "embedding": stored}))
+    values, present = read(tmp_path / "part")
+    expected = stored.drop_null().flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+    assert values.tobytes() == expected.tobytes()
+    assert np.flatnonzero(~present).tolist() == missing
+
+
+def test_several_row_groups_are_one_part(tmp_path):
+    stored = column(1000, 64, [3, 500, 999])
+    pq.write_table(
+        pa.table({"embedding": stored}), tmp_path / "part", compression="none", use_dictionary=False, row_group_size=300
+    )
+    values, present = read(tmp_path / "part")
+    assert np.flatnonzero(~present).tolist() == [3, 500, 999]
+    assert values.shape == (997, 64)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"compression": "zstd", "use_dictionary": False},
+        {"compression": "none", "use_dictionary": True},
+        {"compression": "none", "use_dictionary": False, "data_page_version": "2.0"},
+    ],
+)
+def test_other_layouts_are_left_to_the_general_reader(tmp_path, options):
+    pq.write_table(pa.table({"embedding": column(100, 16, [5])}), tmp_path / "part", **options)
+    assert read(tmp_path / "part") is None
+
+
+def test_damaged_pages_never_do_more_than_be_refused_or_misread(tmp_path):
+    out = io.BytesIO()
+    pq.write_table(pa.table({"embedding": column(60, 16, [5])}), out, compression="none", use_dictionary=False)
+    whole, rng = out.getvalue(), np.random.default_rng(0)
+    for _ in range(300):
+        damaged = bytearray(whole)
+        damaged[int(rng.integers(4, 80))] = int(rng.integers(256))  # the head of the page and its levels
+        (tmp_path / "part").write_bytes(damaged)
+        found = read(tmp_path / "part")
+        assert found is None or found[0].shape == (int(found[1].sum()), 16)
+
+
+@pytest.mark.parametrize("n", [0, 1, 1023, 1024, 2047, 2048, 5000])
+def test_blocks_are_the_rows_of_the_whole(n):
+    stored = column(n, 24, [])
+    values = stored.flatten().to_numpy(zero_copy_only=False).reshape(-1, 24)
+    blocks = [(start, block.copy()) for start, block in unit_blocks(values)]
+    assert [start for start, _ in blocks] == np.cumsum([0, *(len(b) for _, b in blocks)])[:-1].tolist()
+    np.testing.assert_array_equal(np.concatenate([b for _, b in blocks]), to_float32(pa.chunked_array([stored])))
