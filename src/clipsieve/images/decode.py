@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -86,13 +87,21 @@ def decode_with(
     if not content:
         return FailedImage(bare, facts, Failure(FailureStep.DECODE, FailureCode.EMPTY_FILE, "0 bytes"))
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # odd metadata is no failure; the limits below are ours, not Pillow's warnings
+        with warnings.catch_warnings(), _pillow_limit(limits.max_pixels):
+            warnings.simplefilter("ignore")  # odd metadata is no failure; the limits are ours, not Pillow's warnings
             return _decode(bare, content, facts, limits, to_pixels)
     except Exception as error:  # noqa: BLE001 - decoders raise nearly everything; each input must end as one row
         return FailedImage(bare, facts, explain(error))
+
+
+@contextmanager
+def _pillow_limit(max_pixels: int) -> Iterator[None]:
+    """Let Pillow's own checks, which look inside containers too, follow ours."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def _decode(
@@ -102,7 +111,6 @@ def _decode(
     limits: DecodeLimits,
     to_pixels: Callable[[Image.Image], UInt8[np.ndarray, "h w 3"]],
 ) -> DecodedImage | FailedImage:
-    Image.MAX_IMAGE_PIXELS = limits.max_pixels  # Pillow's own checks, inside containers too, follow ours
     with Image.open(io.BytesIO(content), formats=FORMATS) as image:
         facts = replace(facts, width=image.width, height=image.height, format=image.format)
         if image.width * image.height > limits.max_pixels:
