@@ -29,8 +29,8 @@ def unit_vectors(n: int, seed: int, dim: int = DIM) -> np.ndarray:
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
 
 
-def write_large_run(folder: Path, part_size: int, n_rows: int = N_ROWS) -> Run:
-    """Write a run whose embeddings are 20,000 random ones again and again; ids, URIs and labels differ.
+def write_large_run(folder: Path, part_size: int, n_rows: int = N_ROWS, *, stored: np.ndarray | None = None) -> Run:
+    """Write a run of embeddings; by default they are 20,000 random ones again and again. Ids, URIs and labels differ.
 
     Parts are laid out as a scan lays them out, without its flushing of each to disk. One input in 997 is a failure.
     """
@@ -38,7 +38,8 @@ def write_large_run(folder: Path, part_size: int, n_rows: int = N_ROWS) -> Run:
     manifest = RunManifest("folder", "/drawn", part_size, n_rows, len(starts), 0, _IDENTITY, "random", {}, "0")
     run = Run.create(folder, manifest)
     (folder / "images").mkdir()
-    stored = unit_vectors(_BLOCK, seed=0).astype(np.float16)
+    if stored is None:
+        stored = unit_vectors(_BLOCK, seed=0).astype(np.float16)
 
     def write(index: int) -> None:
         rows = np.arange(starts[index], min(starts[index] + part_size, n_rows))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import tempfile
+from functools import cache
 from pathlib import Path
 
 from clipsieve.encoders import export_model
 
-__all__ = ["SHAPES", "write_onnx_model", "write_torch_model"]
+__all__ = ["SHAPES", "tower_folder", "write_torch_model"]
 
 # patch, width, layers, heads, width of the joint space; all take 224 px.
 SHAPES = {
@@ -14,7 +17,6 @@ SHAPES = {
     "ViT-B/16": (16, 768, 12, 12, 512),
     "ViT-L/14": (14, 1024, 24, 16, 768),
 }
-WORDS = ["a photo of a dog", "this image is about something positive", "negative"]
 
 
 def write_torch_model(shape: str, folder: Path, seed: int = 0) -> Path:
@@ -22,7 +24,9 @@ def write_torch_model(shape: str, folder: Path, seed: int = 0) -> Path:
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     start, end = "<|startoftext|>", "<|endoftext|>"
     letters = [*sorted(pre_tokenizers.ByteLevel.alphabet()), start, end]
     vocabulary = {token: number for number, token in enumerate(letters)}
@@ -48,8 +52,14 @@ def write_torch_model(shape: str, folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def write_onnx_model(shape: str, folder: Path) -> Path:
-    """Write the same model as an ONNX folder, as `clipsieve models export` does; both lie below `folder`."""
-    destination = folder / "onnx"
-    export_model(str(write_torch_model(shape, folder / "torch")), destination)
-    return destination
+@cache
+def tower_folder(shape: str) -> Path:
+    """Return a folder that holds a model twice: in `torch` as transformers saves it, in `onnx` as `clipsieve models export` does.
+
+    It is made once and is gone with the process.
+    """
+    scratch = tempfile.TemporaryDirectory(prefix="towers-")
+    atexit.register(scratch.cleanup)
+    folder = Path(scratch.name)
+    export_model(str(write_torch_model(shape, folder / "torch")), folder / "onnx")
+    return folder

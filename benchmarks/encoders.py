@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks._machine import describe_machine
-from benchmarks._towers import write_onnx_model
+from benchmarks._towers import tower_folder
 from clipsieve.encoders import Encoder, load_encoder
 from clipsieve.encoders.onnx import OnnxEncoder, OnnxRuntimeGraph
 from clipsieve.encoders.quantize import quantize
@@ -56,7 +56,6 @@ class Work:
 
 WORK = {
     "ViT-B/32": Work(16, 3, n_long=64, int8=True),
-    "ViT-B/16": Work(8, 2, n_long=32),
     "ViT-L/14": Work(4, 1),
 }
 
@@ -154,10 +153,10 @@ def print_batches(shape: str, work: Work, ways: dict[str, Encoder], images: np.n
 def run_shape(shape: str, work: Work) -> None:
     """Make the towers of a shape, measure, and let go of them."""
     with tempfile.TemporaryDirectory() as scratch, home(Path(scratch) / "home"), ExitStack() as stack:
-        write_onnx_model(shape, Path(scratch))
+        folder = tower_folder(shape)
         n = max(N_CORES * work.batch_size, work.n_long)
         images = np.random.default_rng(0).integers(0, 256, (n, 224, 224, 3), dtype=np.uint8)
-        ways = open_ways(Path(scratch), images, int8=work.int8)
+        ways = open_ways(folder, images, int8=work.int8)
         for encoder in ways.values():
             stack.enter_context(encoder)
         print_ways(shape, work, ways, images)

@@ -25,7 +25,7 @@ from PIL import Image
 
 from benchmarks._machine import describe_machine
 from benchmarks._photographs import photographs
-from benchmarks._towers import write_onnx_model
+from benchmarks._towers import tower_folder
 from clipsieve import Run, load_encoder, open_source, scan
 from clipsieve.encoders import Encoder
 from clipsieve.errors import UsageError
@@ -128,6 +128,7 @@ def our_encoders(folder: Path, paths: list[Path]) -> Iterator[tuple[str, Encoder
     yield "clipsieve fp32", load_encoder(str(folder))
     if find_spec("openvino") is None:
         return
+    yield "clipsieve fp32, OpenVINO", load_encoder(str(folder), backend="openvino")
     try:
         yield "clipsieve bf16", load_encoder(str(folder), precision="bf16")
     except UsageError as error:
@@ -160,12 +161,12 @@ def core_seconds() -> float:
 
 
 @contextmanager
-def sides(shape: str, images: Path, models: Path) -> Iterator[dict[str, Side]]:
+def sides(shape: str, images: Path) -> Iterator[dict[str, Side]]:
     """Yield every side, its model loaded and tried once."""
     from transformers import CLIPModel
 
     paths = sorted(images.iterdir())
-    write_onnx_model(shape, models)  # with the same weights beside it
+    models = tower_folder(shape)
     model = CLIPModel.from_pretrained(models / "torch").eval()
     loader = torch_side(model, paths, batch_size=32, workers=2)
     found = {
@@ -242,7 +243,7 @@ def one_case(shape: str, n: int, rounds: int, scratch: Path) -> None:
     n = len(list(images.iterdir()))
     taken: dict[str, list[tuple[float, float]]] = {}
     embeddings: dict[str, np.ndarray] = {}
-    with sides(shape, images, scratch / "models") as found:
+    with sides(shape, images) as found:
         for _ in range(rounds):
             for name, side in found.items():
                 wall, cores, rows = measure(side, scratch)

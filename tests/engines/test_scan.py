@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,17 @@ import pytest
 from PIL import Image
 
 from clipsieve.engines import DecodeLimits, LocalEngine, MaxFailures, ScanOptions, scan
-from clipsieve.errors import RunConflictError, RunCorruptError, SourceError, TooManyFailuresError, UsageError
+from clipsieve.errors import (
+    EmbeddingError,
+    RunConflictError,
+    RunCorruptError,
+    SourceError,
+    TooManyFailuresError,
+    UsageError,
+)
 from clipsieve.sources import FolderSource
 from clipsieve.store import Run
+from clipsieve.types import ImageRef, Shard
 from tiny_encoder import TinyEncoder
 
 PARTS_OF_4 = ScanOptions(part_size=4)
@@ -201,6 +210,48 @@ def test_a_scan_that_is_broken_off_keeps_its_parts_and_goes_on(photos, tmp_path)
     run_scan(photos, tmp_path / "whole")
     assert digests(tmp_path / "run") == digests(tmp_path / "whole")
     assert kept.items() <= digests(tmp_path / "run").items()
+
+
+class Failing(FolderSource):
+    """A folder whose third part cannot be read any more."""
+
+    def read(self, shard: Shard) -> Iterator[ImageRef]:
+        if shard.index == 2:
+            raise SourceError("the disk is gone")
+        yield from super().read(shard)
+
+
+def test_what_a_source_gave_before_it_failed_is_written(photos, tmp_path):
+    engine = LocalEngine(workers=2, batch_size=2)
+    with pytest.raises(SourceError, match="the disk is gone"):
+        scan(Failing(photos), tmp_path / "run", TinyEncoder(), options=PARTS_OF_4, engine=engine)
+    kept = digests(tmp_path / "run")
+    assert len(kept) == 2
+    assert run_scan(photos, tmp_path / "run").n_new == 2
+    assert kept.items() <= digests(tmp_path / "run").items()
+
+
+class Broken(TinyEncoder):
+    """An encoder that fails at its third batch, as on a GPU that is lost."""
+
+    n_calls = 0
+
+    def encode_images(self, pixels):
+        self.n_calls += 1
+        if self.n_calls == 4:  # the first one was the trial before the scan
+            raise EmbeddingError("the device is gone")
+        return super().encode_images(pixels)
+
+
+def test_an_encoder_that_fails_leaves_only_whole_parts(photos, tmp_path):
+    engine = LocalEngine(workers=2, batch_size=2)
+    with pytest.raises(EmbeddingError, match="the device is gone"):
+        scan(FolderSource(photos), tmp_path / "run", Broken(), options=PARTS_OF_4, engine=engine)
+    kept = digests(tmp_path / "run")
+    assert len(kept) == 1
+    run_scan(photos, tmp_path / "run")
+    run_scan(photos, tmp_path / "whole")
+    assert digests(tmp_path / "run") == digests(tmp_path / "whole")
 
 
 def test_progress_ends_at_the_number_listed(photos, tmp_path):

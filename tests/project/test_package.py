@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import clipsieve
 from clipsieve.cli.entry import COMMANDS
@@ -49,6 +50,21 @@ print(*sys.modules)
     assert not (HEAVY | {"numpy", "jaxtyping", "rich"}) & loaded
     commands = {f"clipsieve.cli.{module}" for module, _ in COMMANDS.values()}
     assert not commands & loaded
+
+
+@pytest.mark.slow
+def test_a_scan_loads_none_of_the_libraries_that_it_does_not_need(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "photos/one.png")
+    code = f"""
+import sys
+from clipsieve.cli.entry import run
+assert run(["scan", {str(tmp_path / "photos")!r}, "-o", {str(tmp_path / "run")!r}, "-q"]) == 0
+print(*sys.modules)
+"""
+    loaded = set(python(code).splitlines()[-1].split())
+    # pandas is nowhere asked for, but pyarrow loads it where it is installed, to see whether a list is a series.
+    assert not {"pandas", "torch", "openvino", "onnx", "sklearn", "matplotlib", "datasets", "faiss"} & loaded
 
 
 def test_public_names_are_one_sorted_list_and_all_there() -> None:

@@ -14,8 +14,8 @@ import numpy as np
 from clipsieve.encoders import Encoder
 from clipsieve.engines.base import Engine, Row
 from clipsieve.engines.options import ScanOptions
-from clipsieve.engines.pool import DecodePool
-from clipsieve.errors import SourceError
+from clipsieve.engines.pool import DecodePool, until_failure
+from clipsieve.errors import ClipsieveError, SourceError
 from clipsieve.sources import Source
 from clipsieve.store import StoredEmbeddings
 from clipsieve.types import DecodedImage, EmbeddedImage, FailedImage, Failure, FailureCode, FailureStep, ImageRef, Shard
@@ -92,7 +92,8 @@ def _encode_ahead(
 ) -> Iterator[tuple[Shard, list[Row]]]:
     """Yield the batches in order, encoded; others are under way meanwhile."""
     under_way: deque[tuple[Shard, Future[list[Row]]]] = deque()
-    for shard, batch in batches:
+    failures: list[ClipsieveError] = []
+    for shard, batch in until_failure(batches, failures):
         under_way.append((shard, threads.submit(_encode, batch, encoder)))
         # One more for each thread than it works at: it takes the next one at once, whichever batch is done first.
         if len(under_way) > 2 * encoder.n_parallel:
@@ -101,6 +102,8 @@ def _encode_ahead(
     while under_way:
         first, rows = under_way.popleft()
         yield first, rows.result()
+    for failure in failures:
+        raise failure
 
 
 def _encode(batch: Sequence[DecodedImage | Row], encoder: Encoder) -> list[Row]:

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
 from clipsieve.engines.decoder import Decoded, DecoderDiedError, DecoderProcess
-from clipsieve.errors import EngineError
+from clipsieve.errors import ClipsieveError, EngineError
 from clipsieve.images import BlockList, DecodeLimits
 from clipsieve.images.worker import MAX_IMAGES, pack_setup
 from clipsieve.store import StoredEmbeddings
@@ -30,8 +30,9 @@ from clipsieve.types import (
     Preprocessing,
 )
 
-__all__ = ["DecodePool", "Result"]
+__all__ = ["DecodePool", "Result", "until_failure"]
 
+T = TypeVar("T")
 Result: TypeAlias = DecodedImage | EmbeddedImage | FailedImage
 
 MAX_HELD_BYTES = 1024**3  # of encoded files on their way, however many they are
@@ -117,10 +118,11 @@ class DecodePool:
             thread.start()
 
     def map(self, refs: Iterable[ImageRef]) -> Iterator[Result]:
-        """Yield one result for each reference, in order."""
+        """Yield one result for each reference, in order; if these fail, the error comes after what was there before it."""
         pending: deque[tuple[Future[Result], int]] = deque()
+        failures: list[ClipsieveError] = []
         held = 0
-        for ref in refs:
+        for ref in until_failure(refs, failures):
             job = _Job(ref)
             n_bytes = job.n_bytes
             self._add(job)
@@ -133,6 +135,8 @@ class DecodePool:
                 yield first.result()
         while pending:
             yield pending.popleft()[0].result()
+        for failure in failures:
+            raise failure
 
     def submit(self, ref: ImageRef) -> Future[Result]:
         """Decode one image when its turn comes; any thread may ask.
@@ -261,6 +265,14 @@ class DecodePool:
             thread.join()
         for worker in self._workers:
             worker.end()
+
+
+def until_failure(items: Iterable[T], failures: list[ClipsieveError]) -> Iterator[T]:
+    """Yield items until they fail, and keep the failure: what came before is not lost to it."""
+    try:
+        yield from items
+    except ClipsieveError as failure:
+        failures.append(failure)
 
 
 def _bare(ref: ImageRef) -> ImageRef:

@@ -37,6 +37,9 @@ SCORE_SCHEMA = pa.schema(
 )
 
 
+MAX_TEXT_BYTES = 2**31 - 1  # of a column in one array
+
+
 def part_facts(schema: pa.Schema) -> dict[str, str]:
     """Return what a part says of itself: its format, and the fingerprints of what it was made from."""
     return {k.decode(): v.decode() for k, v in (schema.metadata or {}).items() if k.startswith(b"clipsieve.")}
@@ -101,12 +104,34 @@ def image_table(
         for name, value in _fields(row).items():
             columns[name].append(valid_text(value) if isinstance(value, str) else value)
     arrays = [
-        _embedding_array(rows, embedding_dim)
-        if field.name == "embedding"
-        else pa.array(columns[field.name], field.type)
+        _embedding_array(rows, embedding_dim) if field.name == "embedding" else _array(columns[field.name], field.type)
         for field in schema
     ]
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
+    """Return texts or whole numbers, None among them, as an array.
+
+    From buffers, as all arrays here: of other values, pyarrow asks first whether they are of pandas, and to know it loads that
+    library where it is installed, which takes longer than a small scan.
+    """
+    present = np.array([value is not None for value in values], dtype=bool)
+    if not pa.types.is_string(kind):
+        numbers = np.array([value or 0 for value in values], dtype=kind.to_pandas_dtype())
+        return pa.Array.from_buffers(kind, len(values), [_valid(present), pa.py_buffer(numbers)])
+    texts = [b"" if value is None else value.encode() for value in values]
+    if sum(map(len, texts)) > MAX_TEXT_BYTES:  # more than one array holds
+        return pa.array(values, kind)
+    offsets = np.zeros(len(values) + 1, dtype=np.int32)
+    np.cumsum([len(text) for text in texts], out=offsets[1:])
+    return pa.Array.from_buffers(
+        kind, len(values), [_valid(present), pa.py_buffer(offsets), pa.py_buffer(b"".join(texts))]
+    )
+
+
+def _valid(present: Bool[np.ndarray, "n"]) -> pa.Buffer | None:
+    return None if present.all() else pa.py_buffer(np.packbits(present, bitorder="little"))
 
 
 def valid_text(text: str) -> str:
@@ -152,9 +177,9 @@ def _embedding_array(rows: Sequence[EmbeddedImage | FailedImage], embedding_dim:
         if isinstance(row, EmbeddedImage):
             values[index] = row.embedding.astype(np.float16)
             missing[index] = False
-    return pa.FixedSizeListArray.from_arrays(
-        pa.array(values.reshape(-1)), type=pa.list_(pa.float16(), embedding_dim), mask=pa.array(missing)
-    )
+    numbers = pa.Array.from_buffers(pa.float16(), values.size, [None, pa.py_buffer(values.reshape(-1))])
+    kind = pa.list_(pa.float16(), embedding_dim)
+    return pa.Array.from_buffers(kind, len(rows), [_valid(~missing)], children=[numbers])
 
 
 def to_float32(column: pa.ChunkedArray) -> Float32[np.ndarray, "n d"]:
@@ -194,7 +219,6 @@ def score_table(
     np.cumsum(present * logits.shape[1], out=offsets[1:])
     spread = np.zeros(n, dtype=np.float32)
     spread[present] = probability
-    # From buffers: of an array, pyarrow would first ask whether it is one of pandas, and load that library to know.
     valid = pa.py_buffer(np.packbits(present, bitorder="little"))
     chances = pa.Array.from_buffers(pa.float32(), n, [valid, pa.py_buffer(spread)])
     numbers = np.ascontiguousarray(logits.reshape(-1), dtype=np.float32)
