@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import atexit
+import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 from clipsieve.encoders import export_model
 
-__all__ = ["SHAPES", "tower_folder", "write_torch_model"]
+__all__ = ["SHAPES", "own_home", "tower_folder", "write_torch_model"]
 
 # patch, width, layers, heads, width of the joint space; all take 224 px.
 SHAPES = {
@@ -63,3 +66,20 @@ def tower_folder(shape: str) -> Path:
     folder = Path(scratch.name)
     export_model(str(write_torch_model(shape, folder / "torch")), folder / "onnx")
     return folder
+
+
+@contextmanager
+def own_home() -> Iterator[None]:
+    """Keep int8 towers that are made meanwhile away from the user's own, in a folder that is gone afterwards.
+
+    Processes that are started meanwhile use the same folder.
+    """
+    before = os.environ.get("CLIPSIEVE_HOME")
+    with tempfile.TemporaryDirectory(prefix="home-") as folder:
+        os.environ["CLIPSIEVE_HOME"] = folder
+        try:
+            yield
+        finally:
+            del os.environ["CLIPSIEVE_HOME"]
+            if before is not None:
+                os.environ["CLIPSIEVE_HOME"] = before

@@ -57,7 +57,7 @@ def measure(run: Run, n_copies: int, flat_up_to: int) -> tuple[float, float, flo
     rows = np.arange(len(found.leader))
     copies = rows[-n_copies:]
     copies = copies[found.leader[copies] >= 0]
-    return elapsed_s, float((found.leader[copies] != copies).mean()), found.found_fraction
+    return elapsed_s, float((found.leader[copies] != copies).mean()), found.n_found / max(found.n_checked, 1)
 
 
 def main(*, full: bool = False) -> None:

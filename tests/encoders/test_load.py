@@ -27,6 +27,12 @@ def test_the_embedded_model_is_the_default():
     assert encoder.location == encoder.identity.name == "pictogram"
 
 
+def test_a_batch_holds_an_image_and_other_backends_than_torch_have_no_use_for_its_size():
+    assert load_encoder(batch_size=3).best_batch_size == load_encoder().best_batch_size
+    with pytest.raises(UsageError, match="at least one image"):
+        load_encoder(batch_size=0)
+
+
 @pytest.mark.parametrize(
     "spelling", ["models/mine", "./models/mine", "models/mine/", "models/../models/mine", "models/link"]
 )

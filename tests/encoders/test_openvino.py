@@ -13,6 +13,7 @@ import pytest
 
 from clipsieve.encoders import load_encoder
 from clipsieve.encoders.openvino import OpenVinoGraph, require_openvino
+from clipsieve.encoders.quantize_towers import Towers
 from clipsieve.errors import ModelFileError, ModelNotFoundError, UsageError
 from model_folders import KINDS, SIDE, WIDTH, image_graph, images, make_onnx_folder, write_json
 
@@ -167,15 +168,14 @@ class TestInt8:
     @pytest.fixture
     def other(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         """Give a graph that is taken for the folder's in int8: rows tell which graph is run."""
-        quantize = pytest.importorskip("clipsieve.encoders.quantize")
         graph = folder.parent / "int8/model.onnx"
         graph.parent.mkdir()
         onnx.save(image_graph(seed=5), graph)
-        monkeypatch.setattr(quantize, "quantized_graph", lambda path: graph if path == folder else None)
+        monkeypatch.setattr(Towers, "current", "int8-0123456789ab")
+        monkeypatch.setattr(Towers, "graph", lambda *_: graph)
         return graph
 
     def test_a_model_that_was_never_quantized_is_refused_with_what_to_do(self, folder):
-        pytest.importorskip("clipsieve.encoders.quantize")
         with pytest.raises(ModelNotFoundError, match="no int8 form of `m`") as caught:
             load_encoder(str(folder), precision="int8")
         assert "models quantize" in str(caught.value.hint)

@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 import warnings
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from model_folders import SIDE, WIDTH, images, make_torch_folder
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
 
+from clipsieve.encoders import torch_tuned  # noqa: E402
 from clipsieve.encoders.torch import COMPILE_FROM_IMAGES, TorchEncoder  # noqa: E402
 from clipsieve.encoders.torch_images import ImageTower, PatchProjection  # noqa: E402
 from clipsieve.encoders.torch_runner import BatchRunner, find_batch_size, seconds_for  # noqa: E402
@@ -138,6 +140,22 @@ def test_a_recording_that_fails_is_left_out_with_one_warning(encoder, tower):
         made.encode(pixels)
 
 
+def test_a_recording_that_takes_no_new_images_is_left_out(encoder, tower, monkeypatch):
+    class Stale:
+        def __init__(self, compute, example):
+            self.rows = compute(example).clone()
+
+        def __call__(self, _pixels):
+            return self.rows
+
+    monkeypatch.setattr(torch_tuned, "CapturedTower", Stale)
+    pixels = images(3)
+    made = tuned(tower, batch_size=2, captured=True)
+    with pytest.warns(RuntimeWarning, match="not those of the plain tower"):
+        rows = made.encode(pixels)
+    np.testing.assert_allclose(rows, encoder.encode_images(pixels), atol=1e-5)
+
+
 @pytest.mark.parametrize("n", [0, 1, 4, 5, 11])
 def test_short_batches_are_padded_and_long_ones_cut(encoder, tower, n):
     sizes = []
@@ -219,6 +237,52 @@ def test_memory_that_others_take_in_the_middle_halves_the_batch(encoder, tower):
         np.testing.assert_allclose(rows, encoder.encode_images(batch), atol=1e-5)
 
 
+def test_the_memory_of_a_batch_that_failed_is_free_before_a_smaller_one_is_made_ready(tower):
+    held = []
+
+    class Watched(Brim):
+        def __call__(self, pixels):
+            if len(pixels) == 4 and not held:
+                held.extend(slot() for slot in slots)
+            return super().__call__(pixels)
+
+    made = tuned(tower, batch_size=8, n_slots=2)
+    made._tower = Watched(tower, most=100)
+    made.encode(images(1))
+    found = [made._runner._slots.get() for _ in range(2)]
+    slots = [weakref.ref(slot) for slot in found]
+    for slot in found:
+        made._runner._slots.put(slot)
+    del found, slot
+    made._tower.most = 5
+    made.encode(images(9))
+    assert held == [None, None]
+
+
+def test_a_runner_waits_for_its_calls_and_answers_none_once_it_is_closed():
+    begun, may_end = threading.Event(), threading.Event()
+
+    def compute(pixels):
+        begun.set()
+        may_end.wait(10)
+        return torch.ones(len(pixels), 2)
+
+    runner = BatchRunner(compute, CPU, batch_size=2, side_px=SIDE, dim=2, n_slots=1)
+    with ThreadPoolExecutor(6) as pool:
+        first = pool.submit(runner.run, images(2))
+        assert begun.wait(10)
+        waiting = [pool.submit(runner.run, images(2)) for _ in range(4)]
+        closing = pool.submit(runner.close)
+        time.sleep(0.05)
+        assert not closing.done()
+        may_end.set()
+        closing.result(10)
+        assert first.result(10).shape == (2, 2)
+        assert [call.result(10) for call in waiting].count(None) >= 3  # one may have had the slot before it was closed
+    runner.close()  # a second time there is nothing to do
+    assert runner.run(images(1)) is None
+
+
 def test_a_device_without_room_for_one_image_is_an_error(tower):
     made = tuned(tower, batch_size=4)
     made._tower = Brim(tower, most=0)
@@ -273,6 +337,10 @@ def test_time_is_taken_over_enough_calls():
 def test_a_cpu_works_on_one_batch_at_a_time(encoder):
     assert (encoder.n_parallel, encoder.best_batch_size) == (1, 16)
     assert encoder.facts == {"device": "cpu", "precision": "fp32"}
+    with load_encoder(encoder.location, backend="torch", device="cpu", batch_size=5) as told:
+        assert told.best_batch_size == 5
+        told.expect(n_images=10**6)
+        assert told.best_batch_size == 5
 
 
 def test_only_large_jobs_are_compiled(folder):
@@ -287,6 +355,60 @@ def test_only_large_jobs_are_compiled(folder):
     assert compiles(COMPILE_FROM_IMAGES)
     assert compiles(1, compiled=True)
     assert not compiles(10**9, compiled=False)
+
+
+@pytest.fixture
+def ready(folder):
+    made = TorchEncoder(folder, name="a", location="a", device="cpu", batch_size=4)
+    return made, made._tuned()
+
+
+@pytest.mark.parametrize(
+    "told", [{}, {"n_images": 7}, {"n_images": COMPILE_FROM_IMAGES - 1}, {"batch_size": 4}, {"batch_size": None}]
+)
+def test_what_is_ready_stays_so_where_nothing_else_is_asked_for(ready, told):
+    made, tower = ready
+    made.expect(**told)
+    assert made._tuned() is tower
+
+
+@pytest.mark.parametrize(("told", "size"), [({"n_images": COMPILE_FROM_IMAGES}, 4), ({"batch_size": 8}, 8)])
+def test_another_batch_and_the_first_sight_of_many_images_make_it_ready_anew_once(ready, told, size):
+    made, tower = ready
+    made.expect(**told)
+    again = made._tuned()
+    assert again is not tower
+    assert (made.best_batch_size, again.facts["batch_size"]) == (size, size)
+    made.expect(**told)
+    assert made._tuned() is again
+
+
+def test_a_batch_that_was_halved_is_not_asked_for_again(ready):
+    made, tower = ready
+    tower._batch_size = 2
+    made.expect(batch_size=4)
+    assert made._tuned() is tower
+    made.expect(n_images=COMPILE_FROM_IMAGES)
+    assert made._tuned().facts["batch_size"] == 2
+
+
+def test_a_batch_that_was_found_by_trying_is_not_looked_for_again(folder):
+    made = TorchEncoder(folder, name="a", location="a", device="cpu")
+    made._tuned()._batch_size = 64  # as if found: to try takes its time
+    made.expect(n_images=COMPILE_FROM_IMAGES, batch_size=None)
+    assert made._tuned().facts == {"batch_size": 64}
+
+
+def test_a_scan_makes_ready_once(folder, tmp_path):
+    from clipsieve import ScanOptions, open_source, scan
+    from image_files import png
+
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(png(7))
+    with TorchEncoder(folder, name="a", location="a", device="cpu", batch_size=4) as made:
+        tower = made._tuned()
+        scan(open_source(tmp_path / "photos"), tmp_path / "run", made, options=ScanOptions(part_size=10))
+        assert made._tuned() is tower
 
 
 @pytest.mark.slow

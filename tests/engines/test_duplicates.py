@@ -79,7 +79,7 @@ def test_each_image_joins_the_most_similar_leader(tmp_path, part_size):
     assert (expected != np.arange(len(rows))).sum() > 500
     np.testing.assert_array_equal(found.leader, expected)
     np.testing.assert_allclose(found.similarity, (stored * stored[expected]).sum(axis=1), atol=1e-4)
-    assert found.found_fraction == 1
+    assert found.n_checked == found.n_found == 0
 
 
 def test_the_index_of_cells_finds_nearly_all(tmp_path, monkeypatch):
@@ -92,7 +92,8 @@ def test_the_index_of_cells_finds_nearly_all(tmp_path, monkeypatch):
     joined = found.leader != np.arange(len(rows))
     assert should.sum() > 1000
     assert (joined & should).sum() >= 0.97 * should.sum()
-    assert abs(found.found_fraction - (joined & should).sum() / should.sum()) < 0.03
+    assert found.n_checked > 100
+    assert abs(found.n_found / found.n_checked - (joined & should).sum() / should.sum()) < 0.03
     again = find_duplicates(run, min_similarity=0.95)
     np.testing.assert_array_equal(found.leader, again.leader)
 
@@ -103,7 +104,7 @@ def test_an_index_that_overlooks_much_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "ROWS_PER_CELL", 20)
     rows = planted(3000, 1500, 0.3, seed=2)  # far from their leaders: often in another cell
     found = find_duplicates(write_run(tmp_path / "run", list(rows), 1000), min_similarity=0.93)
-    assert 0.3 < found.found_fraction < 0.97
+    assert 0.3 < found.n_found / found.n_checked < 0.97
 
 
 def test_the_same_picture_many_times_is_one_group(tmp_path):
@@ -113,6 +114,20 @@ def test_the_same_picture_many_times_is_one_group(tmp_path):
     groups = found.groups()
     assert [len(group) for group in groups] == [3000]
     np.testing.assert_array_equal(groups[0], np.arange(3000))
+
+
+def test_copies_are_found_at_the_highest_similarity(tmp_path):
+    rows = planted(300, 0, 0, seed=3)
+    found = find_duplicates(write_run(tmp_path / "run", [*rows, *rows], 100), min_similarity=1)
+    assert [len(group) for group in found.groups()] == [2] * 300
+
+
+def test_a_long_list_of_dead_links_with_few_images_needs_no_index(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "FLAT_UP_TO", 100)
+    rows = planted(10, 10, 0.01, seed=4)
+    found = find_duplicates(write_run(tmp_path / "run", [None] * 200 + list(rows), 100))
+    assert sum(map(len, found.groups())) > 10
+    assert find_duplicates(write_run(tmp_path / "none", [None] * 200, 100)).groups() == []
 
 
 def test_failures_are_in_no_group(tmp_path):
@@ -147,6 +162,13 @@ def test_the_table_names_every_image_of_a_group(tmp_path, suffix):
     assert table.column("group").to_pylist() == [0, 0, 0, 1, 1]
     assert table.column("is_leader").to_pylist() == [True, False, False, True, False]
     np.testing.assert_allclose(table.column("similarity").to_numpy(), 1, atol=1e-4)
+
+
+def test_the_table_may_be_of_the_largest_groups_alone(tmp_path):
+    rows = planted(5, 0, 0)
+    run = write_run(tmp_path / "run", [rows[3], rows[0], rows[1], rows[0], rows[1], rows[1]], 2)
+    table = duplicates_table(run, find_duplicates(run), max_groups=1)
+    assert table.column("image_id").to_pylist() == ["00002.png", "00004.png", "00005.png"]
 
 
 def test_another_suffix_is_refused(tmp_path):

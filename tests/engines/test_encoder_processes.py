@@ -175,9 +175,31 @@ def test_torch_encoders_in_processes_are_told_the_batch(tmp_path):
     folder = str(make_torch_folder(tmp_path / "clip"))
     pixels = images(5, TORCH_SIDE)
     with (
-        EncoderProcesses(folder, ["cpu", "cpu"], backend="torch") as encoder,
+        EncoderProcesses(folder, ["cpu", "cpu"], backend="torch", batch_size=3) as encoder,
         load_encoder(folder, backend="torch", device="cpu") as alone,
     ):
+        assert {len(slot._pixels) for slot in encoder._slots} == {3}
         encoder.expect(n_images=10**6)
-        assert encoder.n_parallel == 2
-        np.testing.assert_allclose(encoder.encode_images(pixels), alone.encode_images(pixels), atol=1e-5)
+        assert (encoder.n_parallel, encoder.best_batch_size) == (2, 3)
+        expected = alone.encode_images(pixels)
+        np.testing.assert_allclose(encoder.encode_images(pixels), expected, atol=1e-5)
+        encoder.expect(batch_size=2)
+        assert encoder.best_batch_size == 2
+        np.testing.assert_allclose(encoder.encode_images(pixels), expected, atol=1e-5)
+        encoder.expect(batch_size=100)  # more than the memory that is shared
+        assert encoder.best_batch_size == 3
+        np.testing.assert_allclose(encoder.encode_images(pixels), expected, atol=1e-5)
+
+
+@pytest.mark.torch
+@pytest.mark.slow
+def test_the_command_hands_its_batch_size_to_every_process(tmp_path):
+    from clipsieve.cli.scan import _open_encoder
+    from model_folders import make_torch_folder
+
+    folder = str(make_torch_folder(tmp_path / "clip"))
+    with _open_encoder(folder, "torch", "cpu:0,cpu", "fp32", 7) as encoder:
+        assert isinstance(encoder, EncoderProcesses)
+        assert encoder.best_batch_size == 7
+    with _open_encoder(folder, "torch", "cpu", "fp32", 7) as encoder:
+        assert encoder.best_batch_size == 7

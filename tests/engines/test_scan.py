@@ -74,6 +74,25 @@ def test_every_input_is_one_row_in_source_order(photos, tmp_path):
     assert np.linalg.norm(np.array(embeddings["good/00.png"], np.float32)) == pytest.approx(1, abs=2e-3)
 
 
+def test_an_encoder_is_told_the_whole_job_before_its_first_image_also_where_a_part_is_done(photos, tmp_path):
+    class Told(TinyEncoder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.told: list[tuple[int | None, int]] = []
+
+        def expect(self, *, n_images: int | None = None, batch_size: int | None = None) -> None:
+            self.told.append((n_images, self.n_images))
+
+    first, second = Told(), Told()
+    run_scan(photos, tmp_path / "run", first)
+    (tmp_path / "run" / "images" / "part-00001.parquet").unlink()
+    run_scan(photos, tmp_path / "run", second)
+    for encoder in (first, second):
+        assert encoder.told[0] == (10, 0)
+        assert {n_images for n_images, _ in encoder.told} == {10, None}
+    assert 0 < second.n_images < first.n_images
+
+
 def test_rows_depend_on_neither_workers_nor_batches(photos, tmp_path):
     run_scan(photos, tmp_path / "a", workers=1, batch_size=32)
     run_scan(photos, tmp_path / "b", workers=3, batch_size=3)

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
+import numpy as np
 
 from clipsieve.cli import options, render
 from clipsieve.cli.command import Command
 from clipsieve.cli.progress import ProgressBar
+from clipsieve.evaluation.intervals import wilson
 
 if TYPE_CHECKING:
     from clipsieve.engines import Duplicates
+    from clipsieve.store import Run
 
 __all__ = ["command"]
+
+JSON_ROWS = 10_000  # that are in memory at once as Python's own objects
 
 
 @click.command(
@@ -52,38 +57,54 @@ def command(run: Path, min_similarity: float, output: Path | None, top: int, *, 
     image of a group. Needs the index extra.
     """
     from clipsieve.engines import find_duplicates
-    from clipsieve.outputs import duplicates_table, write_duplicates
+    from clipsieve.outputs import check_duplicates_path, duplicates_table, write_duplicates
     from clipsieve.store import Run
 
+    if output is not None:
+        check_duplicates_path(output)
     opened, started = Run.open(run), time.monotonic()
     with ProgressBar("comparing", quiet=quiet) as progress:
         found = find_duplicates(opened, min_similarity=min_similarity, on_progress=progress.update)
     elapsed_s = time.monotonic() - started
     if output is not None:
         write_duplicates(opened, found, output)
-    rows: list[dict[str, Any]] = duplicates_table(opened, found).to_pylist()
     if as_json:
-        for row in rows:
-            render.emit_json(row, lines=True)
+        for batch in duplicates_table(opened, found).to_batches(max_chunksize=JSON_ROWS):
+            for row in batch.to_pylist():
+                render.emit_json(row, lines=True)
         return
-    _show(found, rows, top, elapsed_s)
+    _show(opened, found, top, elapsed_s)
     if output is not None:
         render.print_text(f"written   {output}")
 
 
-def _show(found: Duplicates, rows: list[dict[str, Any]], top: int, elapsed_s: float) -> None:
-    leaders = [place for place, row in enumerate(rows) if row["is_leader"]]
-    sizes = [end - start for start, end in zip(leaders, [*leaders[1:], len(rows)], strict=True)]
-    groups = f"{render.count(len(rows), 'image')} in {render.count(len(leaders), 'group')} of near-duplicates"
-    others = f"{len(rows) - len(leaders):,} beside the first of each"
-    render.print_text(f"{groups}, {others}, found in {render.seconds(elapsed_s)}")
-    if found.found_fraction < 1:
-        render.print_text(f"the index found about {render.percent(found.found_fraction)} of those that it should find")
-    if not leaders or not top:
-        return
-    render.print_text()
+def _show(run: Run, found: Duplicates, top: int, elapsed_s: float) -> None:
+    groups = found.groups()
+    n_images = sum(map(len, groups))
+    if groups:
+        words = f"{render.count(n_images, 'image')} in {render.count(len(groups), 'group')} of near-duplicates"
+        words += f", {n_images - len(groups):,} beside the first of each"
+    else:
+        words = "no near-duplicates"
+    render.print_text(f"{words}, found in {render.seconds(elapsed_s)}")
+    if found.n_checked:
+        low, high = (float(end[0]) for end in wilson(np.array([found.n_found]), np.array([found.n_checked])))
+        share = f"{found.n_found:,} of {found.n_checked:,} that it should have found"
+        render.print_text(
+            f"the index found {share} in a sample: {render.percent(low)} to {render.percent(high)} of all"
+        )
+    if groups and top:
+        render.print_text()
+        _show_groups(run, found, groups[:top])
+
+
+def _show_groups(run: Run, found: Duplicates, groups: list[np.ndarray]) -> None:
+    from clipsieve.outputs import duplicates_table
+
+    named = duplicates_table(run, found, max_groups=len(groups))
+    leaders = named.filter(named.column("is_leader")).column("image_id").to_pylist()
     lines = [
-        (f"{size:,}", f"{min(row['similarity'] for row in rows[place : place + size]):.3f}", rows[place]["image_id"])
-        for place, size in list(zip(leaders, sizes, strict=True))[:top]
+        (f"{len(group):,}", f"{found.similarity[group].min():.3f}", leader)
+        for group, leader in zip(groups, leaders, strict=True)
     ]
     render.print_table([("images", "right"), ("least similar", "right"), ("the first of them", "left")], lines)

@@ -11,6 +11,7 @@ import click
 from clipsieve.cli import options, render
 from clipsieve.cli.command import Group
 from clipsieve.cli.fidelity import show_fidelity
+from clipsieve.cli.progress import ProgressBar
 
 if TYPE_CHECKING:
     from clipsieve.encoders import ModelInfo
@@ -126,27 +127,53 @@ def export(model: str, destination: Path, *, as_json: bool) -> None:
     examples=[
         "clipsieve models quantize ViT-B-32__openai photos",
         "clipsieve models quantize models/mine 's3://bucket/laion/{00000..00099}.tar' --json",
-        "clipsieve models quantize pictogram demo --force",
+        "clipsieve models quantize pictogram demo --force --hash-list blocked.txt",
     ],
 )
 @click.argument("model", metavar="MODEL")
 @click.argument("source", metavar="SOURCE")
 @options.source_kind
 @options.columns
-@click.option("--force", is_flag=True, help="Make it anew, calibrated on these images.")
+@options.workers
+@click.option(
+    "--hash-list",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="sha256 or md5 of files that are never opened, one a line.",
+)
+@click.option("--force", is_flag=True, help="Make another one, calibrated on these images.")
+@options.quiet
 @options.as_json
-def quantize(model: str, source: str, kind: str, *, force: bool, as_json: bool, **columns: str | None) -> None:
+def quantize(
+    model: str,
+    source: str,
+    kind: str,
+    workers: int | None,
+    hash_list: Path | None,
+    *,
+    force: bool,
+    quiet: bool,
+    as_json: bool,
+    **columns: str | None,
+) -> None:
     """Make the int8 form of a model, and compare it with fp32.
 
     32 images of SOURCE calibrate it, 200 others measure it. It is kept for every later `--precision int8` of that model; where
-    it is there already, it is only measured. Below the bar it is refused. Needs the openvino extra.
+    it is there already, it is only measured. Below the bar it is refused. Runs keep the form that they were begun with,
+    whatever `--force` makes. Needs the openvino extra.
     """
-    from clipsieve.engines import prepare_int8
+    from clipsieve.encoders.quantize import require_int8
+    from clipsieve.engines import load_block_list, prepare_int8
     from clipsieve.sources import Columns, open_source, recognise
 
+    require_int8()
+    block_list = load_block_list(hash_list) if hash_list else None
     named = Columns(**{name.removesuffix("_column"): value for name, value in columns.items()})
     images = open_source(source, recognise(source) if kind == "auto" else kind, columns=named)
-    report = prepare_int8(images, model, force=force)
+    with ProgressBar("comparing int8 with fp32", quiet=quiet) as bar:
+        report = prepare_int8(
+            images, model, force=force, workers=workers, block_list=block_list, on_progress=bar.update
+        )
     if as_json:
         render.emit_json(asdict(report))
         return

@@ -99,7 +99,7 @@ batch_size = click.option(
 exact = click.option(
     "--exact",
     is_flag=True,
-    help="Decode every pixel, as the encoder's reference does. Slower: large JPEGs are else decoded at a smaller scale.",
+    help="Decode and scale every pixel, as the encoder's reference does. Slower: large images are else reduced on the way.",
 )
 
 workers = click.option(

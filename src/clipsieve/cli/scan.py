@@ -17,7 +17,7 @@ from clipsieve.errors import UsageError
 
 if TYPE_CHECKING:
     from clipsieve.encoders import Encoder
-    from clipsieve.engines import MaxFailures, PrecisionReport, Redo, ScanOptions, ScanReport
+    from clipsieve.engines import Int8Report, MaxFailures, Redo, ScanOptions, ScanReport
     from clipsieve.sources import Columns, Source
 
 __all__ = ["command"]
@@ -97,11 +97,14 @@ def command(
     Every image ends as one row of RUN, with its embedding or with the reason why it has none. The same command again goes
     on where an interrupted one stopped.
     """
+    from clipsieve.encoders.quantize import require_int8
     from clipsieve.engines import BlockList, DecodeLimits, LocalEngine, MaxFailures, ScanOptions, load_block_list, scan
     from clipsieve.sources import Columns, open_source, recognise
 
     if stale_only and overwrite:
         raise UsageError("`--stale-only` and `--overwrite` exclude each other")
+    if precision == "int8":
+        require_int8(backend, device)
     redo: Redo = "all" if overwrite else "stale" if stale_only else "never"
     found = recognise(source) if kind == "auto" else kind
     named = Columns(**{name.removesuffix("_column"): value for name, value in columns.items()})
@@ -118,10 +121,12 @@ def command(
         max_failures=MaxFailures.parse(max_failures),
         exact=exact,
     )
-    compared = _prepare_int8(images, run, model, scan_options, workers) if precision == "int8" else None
+    compared = None
+    if precision == "int8":
+        precision, compared = _prepare_int8(images, run, model, scan_options, workers, redo, quiet=quiet)
     engine = LocalEngine(workers=workers, batch_size=batch_size)
     with (
-        _open_encoder(model, backend, device, precision) as encoder,
+        _open_encoder(model, backend, device, precision, batch_size) as encoder,
         ProgressBar(f"scanning {found}", quiet=quiet) as bar,
     ):
         report = scan(
@@ -132,39 +137,55 @@ def command(
             engine=engine,
             redo=redo,
             retry_failed=retry_failed,
-            precision=compared,
+            int8=compared,
             on_progress=bar.update,
         )
-    _show(report, run, found, as_json=as_json)
+    _show(report, run, found, int8=compared, as_json=as_json)
     if not as_json and _is_default("model"):
         render.print_text(
             "the encoder was `pictogram`, which knows emoji alone: for photographs, choose another --model"
         )
 
 
-def _open_encoder(model: str, backend: str, device: str, precision: str) -> Encoder:
+def _open_encoder(model: str, backend: str, device: str, precision: str, batch_size: int | None) -> Encoder:
     from clipsieve.encoders import load_encoder
     from clipsieve.engines import EncoderProcesses, split_devices
 
     devices = split_devices(device)
     if len(devices) > 1:
-        return EncoderProcesses(model, devices, backend=backend, precision=precision)
-    return load_encoder(model, backend=backend, device=devices[0], precision=precision)
+        return EncoderProcesses(model, devices, backend=backend, precision=precision, batch_size=batch_size)
+    return load_encoder(model, backend=backend, device=devices[0], precision=precision, batch_size=batch_size)
 
 
 def _prepare_int8(
-    images: Source, run: Path, model: str, told: ScanOptions, workers: int | None
-) -> PrecisionReport | None:
-    """Make the int8 form of a model and compare it with fp32 on these images, unless the run was begun so."""
-    from clipsieve.engines import is_begun_in_int8, prepare_int8
+    images: Source,
+    run: Path,
+    model: str,
+    told: ScanOptions,
+    workers: int | None,
+    redo: Redo,
+    *,
+    quiet: bool,
+) -> tuple[str, Int8Report | None]:
+    """Return the int8 form to take: the run's own if the run goes on in it, else one that is compared with fp32 first."""
+    from clipsieve.engines import int8_of_run, prepare_int8
 
-    if is_begun_in_int8(run):
-        return None
-    render.print_note("comparing int8 with fp32 on 200 of the images")
-    report = prepare_int8(images, model, workers=workers, limits=told.limits, exact=told.exact)
+    begun = int8_of_run(run, model) if redo == "never" else None
+    if begun is not None:
+        return begun, None
+    with ProgressBar("comparing int8 with fp32", quiet=quiet) as bar:
+        report = prepare_int8(
+            images,
+            model,
+            workers=workers,
+            limits=told.limits,
+            block_list=told.block_list,
+            exact=told.exact,
+            on_progress=bar.update,
+        )
     for line in fidelity_lines(report):
         render.print_note(line)
-    return report
+    return report.precision, report
 
 
 def _adopt(
@@ -215,11 +236,11 @@ def _is_default(name: str) -> bool:
     return click.get_current_context().get_parameter_source(name) is ParameterSource.DEFAULT
 
 
-def _show(report: ScanReport, run: Path, kind: str, *, as_json: bool) -> None:
+def _show(report: ScanReport, run: Path, kind: str, *, int8: Int8Report | None = None, as_json: bool) -> None:
     for warning in report.warnings:
         render.print_warning(warning)
     if as_json:
-        render.emit_json(asdict(report))
+        render.emit_json(asdict(report) | {"int8": asdict(int8) if int8 else None})
         return
     done = "nothing new"
     if report.n_new:

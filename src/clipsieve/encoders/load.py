@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipsieve.encoders.base import Encoder
-from clipsieve.encoders.catalog import EMBEDDED, find_model, list_models, pictogram_dir
+from clipsieve.encoders.catalog import EMBEDDED, find_model
 from clipsieve.encoders.export import export_folder
 from clipsieve.encoders.folder import hash_file
 from clipsieve.encoders.hub import fetch, is_hub_id, pinned_folder
 from clipsieve.encoders.onnx import OnnxEncoder
+from clipsieve.encoders.place import EXPORT_FIRST, Place, check_graphs, find_place, has_graphs
 from clipsieve.errors import MissingExtraError, ModelFileError, ModelNotFoundError, UsageError
 from clipsieve.types import EncoderIdentity, Preprocessing
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["ModelInfo", "export_model", "fetch_model", "load_encoder", "model_info"]
 
 OPENVINO_PRECISIONS = ("bf16", "int8")  # what other backends do not have on a CPU
-EXPORT_FIRST = "export its graphs with `clipsieve models export {} FOLDER`, and take that folder as the model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +58,6 @@ class ModelInfo:
     files: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a model lies on this machine."""
-
-    path: Path
-    name: str
-    location: str
-    repo: str | None = None
-    commit: str | None = None
-
-
 def load_encoder(
     model: str = EMBEDDED,
     *,
@@ -76,6 +65,7 @@ def load_encoder(
     device: str = "auto",
     precision: str = "fp32",
     threads: int | None = None,
+    batch_size: int | None = None,
 ) -> Encoder:
     """Return the encoder of a name, a hub id or a folder.
 
@@ -90,10 +80,14 @@ def load_encoder(
     device : str
         "auto" (a GPU if the torch backend finds one), "cpu", "cuda" or "cuda:N".
     precision : {"fp32", "bf16", "fp16", "int8"}
-        Of the image tower. bf16 is for OpenVINO on a processor with instructions for it, or for torch on a GPU; fp16 for
-        torch on a GPU; int8 for OpenVINO, once the model was quantized.
+        Of the image tower, and with torch of the text tower too. bf16 is for OpenVINO on a processor with instructions for
+        it, or for torch on a GPU; fp16 for torch on a GPU; int8 for OpenVINO, once the model was quantized. "int8" takes the
+        tower that was made last; "int8-" and 12 hex digits, as an encoder's identity has them, that very one.
     threads : int, optional
         Calls of the encoder at once (torch: threads of one call); the cores of this process by default.
+    batch_size : int, optional
+        Images that the torch backend works on at once, >= 1; on a GPU found by trying by default. The other backends take
+        batches of any length, as they come.
 
     Raises
     ------
@@ -104,12 +98,16 @@ def load_encoder(
     MissingExtraError
         If it needs torch or OpenVINO and that is not installed.
     UsageError
-        If backend, device and precision do not go together.
+        If backend, device and precision do not go together, or the batch size is below 1.
     """
-    place = _find(model)
+    if batch_size is not None and batch_size < 1:
+        raise UsageError(
+            "a batch holds at least one image", expected="a batch size of 1 or more", found=str(batch_size)
+        )
+    place = find_place(model)
     chosen = _choose_backend(place.path, backend, device, precision)
     if chosen == "torch":
-        return _load_torch(place, device, precision, threads)
+        return _load_torch(place, device, precision, threads, batch_size)
     if chosen == "openvino":
         return _load_openvino(place, device, precision, threads)
     if precision != "fp32":
@@ -121,44 +119,12 @@ def load_encoder(
     return OnnxEncoder(place.path, name=place.name, location=place.location, threads=threads, device=device)
 
 
-def _find(model: str) -> _Place:
-    if model == EMBEDDED:
-        return _Place(pictogram_dir(), EMBEDDED, EMBEDDED)
-    known = find_model(model)
-    if known is None and model and (os.sep in model or Path(model).is_dir()) and not _looks_remote(model):
-        return _find_folder(Path(model))
-    repo = known.repo if known and known.repo else model
-    if not is_hub_id(repo):
-        raise ModelNotFoundError(
-            f"there is no model `{model}`",
-            expected=", ".join(entry.name for entry in list_models()),
-            hint="a folder needs a `/` in its name or must exist; a hub id has the form `owner/name`",
-        )
-    folder, pin = pinned_folder(repo) or fetch(repo)
-    return _Place(folder, known.name if known else repo, model, pin.repo, pin.commit)
-
-
-def _looks_remote(model: str) -> bool:
-    """Return whether `owner/name` means the hub: nothing of that name lies here."""
-    return is_hub_id(model) and not Path(model).exists()
-
-
-def _find_folder(path: Path) -> _Place:
-    if not path.is_dir():
-        raise ModelNotFoundError(
-            f"there is no model folder `{path}`",
-            found="a file" if path.exists() else "nothing",
-            hint="`clipsieve models list` shows the models known by name; `--model pictogram` is always there",
-        )
-    absolute = Path(os.path.realpath(path))
-    return _Place(absolute, absolute.name, str(absolute))
-
-
 def _choose_backend(path: Path, wanted: str, device: str = "cpu", precision: str = "fp32") -> str:
     if wanted != "auto":
         return wanted
-    if _has_graphs(path):
-        return "openvino" if precision in OPENVINO_PRECISIONS and not device.startswith("cuda") else "onnx"
+    if has_graphs(path):
+        is_openvinos = _kind(precision) in OPENVINO_PRECISIONS and not device.startswith("cuda")
+        return "openvino" if is_openvinos else "onnx"
     if not any(path.glob("*.safetensors")):
         raise ModelFileError(
             f"`{path}` holds no model",
@@ -166,14 +132,15 @@ def _choose_backend(path: Path, wanted: str, device: str = "cpu", precision: str
             found=", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "an empty folder",
             hint="pickled weights (.bin, .pt) are not loaded; convert them to safetensors first",
         )
-    return "openvino" if precision == "int8" else "torch"
+    return "openvino" if _kind(precision) == "int8" else "torch"
 
 
-def _has_graphs(path: Path) -> bool:
-    return (path / "visual").is_dir() or (path / "textual").is_dir()
+def _kind(precision: str) -> str:
+    """Return what kind of numbers a precision means: "int8" where it names one of several towers in int8."""
+    return "int8" if precision.startswith("int8-") else precision
 
 
-def _load_openvino(place: _Place, device: str, precision: str, threads: int | None) -> OnnxEncoder:
+def _load_openvino(place: Place, device: str, precision: str, threads: int | None) -> OnnxEncoder:
     from clipsieve.encoders.openvino import OpenVinoGraph, require_openvino
 
     if device.startswith("cuda"):
@@ -182,39 +149,35 @@ def _load_openvino(place: _Place, device: str, precision: str, threads: int | No
             expected="--device cpu",
             hint="`--backend torch` has bf16 and fp16, on a GPU",
         )
-    if not _has_graphs(place.path):
-        raise ModelFileError(
-            f"`{place.name}` has no graphs that OpenVINO could run",
-            expected="`visual/model.onnx` and `textual/model.onnx`",
-            found=", ".join(sorted(file.name for file in place.path.glob("*.safetensors"))[:8]) or "neither",
-            hint=EXPORT_FIRST.format(place.location),
-        )
-    require_openvino(precision)
+    check_graphs(place)
+    kind = _kind(precision)
+    require_openvino(kind)
     return OnnxEncoder(
         place.path,
         name=place.name,
         location=place.location,
         threads=threads,
-        precision=precision,
-        open_image_graph=partial(OpenVinoGraph, precision=precision),
-        image_graph=_quantized(place) if precision == "int8" else None,
+        precision=kind,
+        open_image_graph=partial(OpenVinoGraph, precision=kind),
+        image_graph=_quantized(place, precision) if kind == "int8" else None,
     )
 
 
-def _quantized(place: _Place) -> Path:
-    from clipsieve.encoders.quantize import quantized_graph
+def _quantized(place: Place, precision: str) -> Path:
+    from clipsieve.encoders.quantize_towers import Towers
 
-    graph = quantized_graph(place.path)
-    if graph is None:
+    towers = Towers(place.path)
+    wanted = towers.current if precision == "int8" else precision
+    if wanted is None:
         raise ModelNotFoundError(
             f"there is no int8 form of `{place.name}` yet",
             expected="an image tower that was quantized on this machine",
             hint="`clipsieve scan … --precision int8` makes it from the images to scan, `clipsieve models quantize` from others",
         )
-    return graph
+    return towers.graph(wanted)
 
 
-def _load_torch(place: _Place, device: str, precision: str, threads: int | None) -> TorchEncoder:
+def _load_torch(place: Place, device: str, precision: str, threads: int | None, batch_size: int | None) -> TorchEncoder:
     try:
         from clipsieve.encoders.torch import TorchEncoder
     except ModuleNotFoundError as error:
@@ -226,7 +189,13 @@ def _load_torch(place: _Place, device: str, precision: str, threads: int | None)
         ) from error
     try:
         return TorchEncoder(
-            place.path, name=place.name, location=place.location, device=device, precision=precision, threads=threads
+            place.path,
+            name=place.name,
+            location=place.location,
+            device=device,
+            precision=precision,
+            threads=threads,
+            batch_size=batch_size,
         )
     except UsageError as error:
         if error.hint is None and precision in OPENVINO_PRECISIONS:  # what torch has on GPUs alone
@@ -236,7 +205,7 @@ def _load_torch(place: _Place, device: str, precision: str, threads: int | None)
 
 def model_info(model: str) -> ModelInfo:
     """Return what is known of a model, hashing all of its files; fetches nothing that is here already."""
-    place = _find(model)
+    place = find_place(model)
     backend = _choose_backend(place.path, "auto")
     with load_encoder(model, device="cpu") as encoder:
         identity, logit_scale, recipe = encoder.identity, encoder.logit_scale, encoder.recipe
@@ -271,8 +240,8 @@ def export_model(model: str, destination: str | Path) -> ModelInfo:
     ModelError
         If the model cannot be loaded or converted, or the destination holds something.
     """
-    place = _find(model)
-    encoder = _load_torch(place, "cpu", "fp32", None)
+    place = find_place(model)
+    encoder = _load_torch(place, "cpu", "fp32", None, None)
     with encoder:
         export_folder(encoder, Path(destination))
     return model_info(os.path.realpath(destination))

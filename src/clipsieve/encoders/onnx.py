@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from clipsieve.encoders.base import Encoder
-from clipsieve.encoders.folder import ModelFolder, hash_files
+from clipsieve.encoders.folder import ModelFolder
+from clipsieve.encoders.quantize_towers import precision_of
 from clipsieve.encoders.tokenizer import TextTokenizer
 from clipsieve.encoders.tower import Graph, GraphInput, Normalizer, Tower
 from clipsieve.errors import EmbeddingError, ModelFileError, UsageError
@@ -107,7 +108,7 @@ class OnnxEncoder(Encoder):
     open_image_graph : callable, optional
         From the image tower's file and the number of calls at once to a loaded graph; ONNX Runtime by default.
     image_graph : Path, optional
-        An image tower that is run in place of the folder's.
+        An int8 image tower that is run in place of the folder's.
 
     Raises
     ------
@@ -158,10 +159,7 @@ class OnnxEncoder(Encoder):
 
     def _precision_and_graph(self) -> str:
         """Return the precision; with the hash of a graph that takes the place of the folder's, which is made of its weights."""
-        if self._image_graph is None:
-            return self._precision
-        beside = self._image_graph.parent
-        return f"{self._precision}-{hash_files(beside, sorted(beside.glob(f'{self._image_graph.name}*')))[:12]}"
+        return self._precision if self._image_graph is None else precision_of(self._image_graph)
 
     @property
     def location(self) -> str:
@@ -256,10 +254,10 @@ class OnnxEncoder(Encoder):
         return np.concatenate([tower.run(ids[start : start + TEXT_BATCH]) for start in range(0, len(ids), TEXT_BATCH)])
 
     def close(self) -> None:
-        """Release both graphs, the buffers and the threads; no call may be under way."""
+        """Release both graphs, the buffers and the threads; of a call that is under way, what has not begun is cancelled."""
         with self._loading:
             pool, self._threads_of_one_call = self._threads_of_one_call, None
             self._images = self._texts = None
             self._normalizer = Normalizer(self._folder.recipe)
         if pool is not None:
-            pool.shutdown()
+            pool.shutdown(wait=False, cancel_futures=True)

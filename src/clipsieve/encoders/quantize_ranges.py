@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -13,7 +14,9 @@ from clipsieve.encoders.quantize_graph import FloatGraph
 from clipsieve.encoders.tower import Normalizer
 from clipsieve.types import Preprocessing
 
-__all__ = ["Ranges", "embed_each", "measure_ranges"]
+__all__ = ["OnImage", "Ranges", "embed_each", "measure_ranges"]
+
+OnImage: TypeAlias = Callable[[], object]  # called whenever an image has gone through a graph
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,11 @@ class Ranges:
 
 
 def measure_ranges(
-    graph: FloatGraph, scratch: Path, recipe: Preprocessing, pixels: UInt8[np.ndarray, "n s s 3"]
+    graph: FloatGraph,
+    scratch: Path,
+    recipe: Preprocessing,
+    pixels: UInt8[np.ndarray, "n s s 3"],
+    on_image: OnImage = lambda: None,
 ) -> tuple[dict[str, Ranges], Float32[np.ndarray, "n d"]]:
     """Run the graph on images, one at a time, so that memory does not grow with their number.
 
@@ -63,6 +70,8 @@ def measure_ranges(
         In front of the graph.
     pixels : uint8 array of shape (n, s, s, 3)
         n >= 1.
+    on_image : callable
+        Called after each of them.
 
     Returns
     -------
@@ -82,13 +91,20 @@ def measure_ranges(
         for name, axis in axes.items():
             found = Ranges.of(values[name], axis)
             ranges[name] = ranges[name].joined(found, n) if n else found
+        on_image()
     return ranges, np.stack(features)
 
 
-def embed_each(graph: Path, recipe: Preprocessing, pixels: UInt8[np.ndarray, "n s s 3"]) -> Float32[np.ndarray, "n d"]:
+def embed_each(
+    graph: Path, recipe: Preprocessing, pixels: UInt8[np.ndarray, "n s s 3"], on_image: OnImage = lambda: None
+) -> Float32[np.ndarray, "n d"]:
     """Return the features that a graph gives for images, one at a time; not at unit norm."""
     run = _Run(graph, recipe)
-    return np.stack([run(image)[run.features][0] for image in pixels])
+    features = []
+    for image in pixels:
+        features.append(run(image)[run.features][0])
+        on_image()
+    return np.stack(features)
 
 
 class _Run:

@@ -37,7 +37,7 @@ class Recipe:
     smooth : bool
         Whether the ranges of channels behind a LayerNorm are evened out first.
     fp32_share : float
-        The share of products that stay in fp32, those that rounding would hurt most.
+        The share of products that stay in fp32, those that rounding would hurt most; above 0, at least one.
     """
 
     smooth: bool
@@ -60,7 +60,7 @@ def int8_graph(graph: FloatGraph, ranges: Mapping[str, Ranges], recipe: Recipe) 
     evened = {name: found.divided(factors[name]) if name in factors else found for name, found in ranges.items()}
     weights = _Weights(graph, factors)
     noise = {product.name: _noise_share(product, weights(product), evened) for product in graph.products}
-    n_kept = round(recipe.fp32_share * len(noise))
+    n_kept = max(round(recipe.fp32_share * len(noise)), int(recipe.fp32_share > 0))
     kept = set(sorted(noise, key=lambda name: noise[name], reverse=True)[:n_kept])
     return _Writer(graph, evened, weights, factors, kept).write()
 

@@ -57,8 +57,8 @@ class TorchEncoder(Encoder):
     threads : int, optional
         On a CPU; torch's own choice by default.
     batch_size : int, optional
-        Images that a GPU works on at once; found by trying when it is first needed. Another number changes embeddings by
-        rounding, so a run that goes on should be given the one that it began with.
+        Images that the device works on at once; on a GPU found by trying when it is first needed, on a CPU 16. Another number
+        changes embeddings by rounding, so a run that goes on should be given the one that it began with.
     compiled : bool, optional
         Whether the layers are compiled on a GPU, about half a minute; by default if :meth:`expect` was told of many images.
 
@@ -175,8 +175,8 @@ class TorchEncoder(Encoder):
 
     @property
     def best_batch_size(self) -> int:
-        """On a GPU the number given, or one found by trying, which takes a few seconds the first time."""
-        return self._tuned().batch_size if self._device.type == "cuda" else CPU_BATCH
+        """The number given; else on a GPU one found by trying, which takes a few seconds the first time, and on a CPU 16."""
+        return self._tuned().batch_size if self._device.type == "cuda" else self._batch_size or CPU_BATCH
 
     @property
     def facts(self) -> dict[str, object]:
@@ -187,17 +187,27 @@ class TorchEncoder(Encoder):
     def expect(self, *, n_images: int | None = None, batch_size: int | None = None) -> None:
         """Tell what comes, so that a GPU can be made ready for it; rows change by rounding only.
 
+        What is ready stays so, unless this asks for another batch or is the first to make compiling worth its time.
+
         Parameters
         ----------
         n_images : int, optional
             In the whole job; from 200,000 on, compiling pays. All parts of a run should be told the same number.
         batch_size : int, optional
-            Images that the GPU works on at once from now on.
+            Images that the device works on at once from now on.
         """
         with self._opening:
-            tuned = self.__dict__.pop("_images", None)
-            self._batch_size = batch_size or (tuned.facts["batch_size"] if tuned else self._batch_size)
+            compiled, tuned = self._compiles, self.__dict__.get("_images")
             self._n_expected = self._n_expected if n_images is None else n_images
+            if tuned is None:
+                self._batch_size = batch_size or self._batch_size
+                return
+            found = tuned.facts["batch_size"]
+            is_same_batch = batch_size in (None, found, self._batch_size)  # perhaps halved since that was asked for
+            if is_same_batch and compiled == self._compiles:
+                return
+            self._batch_size = found if is_same_batch else batch_size
+            del self.__dict__["_images"]
 
     @property
     def _compiles(self) -> bool:

@@ -97,6 +97,16 @@ class _CudaSlot(_Slot):
         torch.cuda.synchronize(device)  # the zeros above were written on another stream
 
     def run(self, compute: Compute, turn: threading.Lock) -> None:
+        try:
+            self._ask_for(compute, turn)
+        except BaseException:
+            # What was asked for before may still be under way, and whoever has the buffers next may fill or free them.
+            self._copying.synchronize()
+            self._computing.synchronize()
+            raise
+        self._is_back.synchronize()
+
+    def _ask_for(self, compute: Compute, turn: threading.Lock) -> None:
         with torch.cuda.stream(self._copying):
             self.pixels.copy_(self.sent, non_blocking=True)
             self._is_there.record(self._copying)
@@ -109,7 +119,6 @@ class _CudaSlot(_Slot):
             self._copying.wait_event(self._is_done)
             self.received.copy_(self.rows, non_blocking=True)
             self._is_back.record(self._copying)
-        self._is_back.synchronize()
 
 
 def _event() -> torch.cuda.Event:
@@ -138,10 +147,11 @@ class BatchRunner:
         self, compute: Compute, device: torch.device, *, batch_size: int, side_px: int, dim: int, n_slots: int
     ) -> None:
         self.batch_size = batch_size
-        self._compute = compute
+        self._compute: Compute | None = compute
         self._device = device
+        self._n_slots = n_slots
         self._turn = threading.Lock()
-        self._slots: queue.SimpleQueue[_Slot] = queue.SimpleQueue()
+        self._slots: queue.SimpleQueue[_Slot | None] = queue.SimpleQueue()
         sizes = (batch_size, side_px, dim, device)
         with on_device(device):
             computing = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
@@ -149,8 +159,8 @@ class BatchRunner:
                 self._slots.put(_Slot(*sizes) if computing is None else _CudaSlot(*sizes, computing))
 
     @torch.inference_mode()
-    def run(self, pixels: UInt8[np.ndarray, "n s s 3"]) -> Float32[np.ndarray, "n d"]:
-        """Return one row for each image; 1 <= n <= batch_size. Any thread may call.
+    def run(self, pixels: UInt8[np.ndarray, "n s s 3"]) -> Float32[np.ndarray, "n d"] | None:
+        """Return one row for each image; 1 <= n <= batch_size. Any thread may call. None if it was closed meanwhile.
 
         Raises
         ------
@@ -159,12 +169,24 @@ class BatchRunner:
         """
         slot = self._slots.get()
         try:
+            compute = self._compute
+            if slot is None or compute is None:
+                return None
             slot.fill(pixels)
             with on_device(self._device):
-                slot.run(self._compute, self._turn)
+                slot.run(compute, self._turn)
             return slot.received[: len(pixels)].numpy().copy()
         finally:
             self._slots.put(slot)
+
+    def close(self) -> None:
+        """Wait for the calls under way and release the buffers and what computes, whoever still holds the runner."""
+        if self._compute is None:
+            return
+        self._compute = None
+        for _ in range(self._n_slots):
+            self._slots.get()
+        self._slots.put(None)  # for those that wait for a slot: each hands it on
 
 
 def seconds_for(compute: Compute, pixels: torch.Tensor, *, at_least_s: float = 0.2) -> float:

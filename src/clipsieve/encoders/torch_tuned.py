@@ -105,9 +105,8 @@ class TunedTower:
         start = 0
         while start < len(pixels):
             runner = self._ready()
-            try:
-                done = runner.run(pixels[start : start + runner.batch_size])
-            except torch.OutOfMemoryError:
+            done = _run_if_there_is_room(runner, pixels[start : start + runner.batch_size])
+            if done is None:
                 self._halve(runner)
                 continue
             rows[start : start + len(done)] = done
@@ -117,56 +116,65 @@ class TunedTower:
     def _ready(self) -> BatchRunner:
         with self._lock, on_device(self._device), torch.inference_mode():
             while self._runner is None:
-                size = self.batch_size
-                start = time.perf_counter()
-                try:
-                    self._runner = BatchRunner(
-                        self._prepare(size),
-                        self._device,
-                        batch_size=size,
-                        side_px=self._side_px,
-                        dim=self._dim,
-                        n_slots=self._n_slots,
-                    )
-                except torch.OutOfMemoryError:
-                    self._halve(None)
-                self._facts["prepare_s"] = time.perf_counter() - start
+                self._runner = self._make_if_there_is_room(self.batch_size)
+                if self._runner is None:
+                    self._take_half()
             return self._runner
 
-    def _halve(self, failed: BatchRunner | None) -> None:
+    def _make_if_there_is_room(self, size: int) -> BatchRunner | None:
+        start = time.perf_counter()
+        try:
+            return BatchRunner(
+                self._prepare(size),
+                self._device,
+                batch_size=size,
+                side_px=self._side_px,
+                dim=self._dim,
+                n_slots=self._n_slots,
+            )
+        except torch.OutOfMemoryError:
+            return None
+        finally:
+            self._facts["prepare_s"] = time.perf_counter() - start
+
+    def _halve(self, failed: BatchRunner) -> None:
         """Take half the batch from now on; of several threads that ran out of memory together, one does it."""
-        with self._lock:
-            if self._runner is not failed:
-                return
-            if self.batch_size == 1:
-                raise torch.OutOfMemoryError("the device has no room for a single image")
-            self._batch_size = self.batch_size // 2
-            self._runner = None
-            self._give_back()
+        with self._lock, on_device(self._device):
+            if self._runner is failed:
+                self._take_half()
+                self._runner = None
+                failed.close()  # before the next one is made, which needs its memory; calls in other threads end first
+                self._give_back()
+
+    def _take_half(self) -> None:
+        if self.batch_size == 1:
+            raise torch.OutOfMemoryError("the device has no room for a single image")
+        self._batch_size = self.batch_size // 2
+        self._give_back()
 
     def _prepare(self, size: int) -> Compute:
-        example = self._noise(size)
+        trial = self._noise(size)
         if self._compile_options is not None:  # perhaps compiled already, for a longer batch
             self._tower.as_written()
-        plain = self._tower(example).clone()
+        plain = self._tower(trial).clone()
         if self._compile_options is not None:
             self._tower.compile_layers(**self._compile_options)
-            if self._try("compiled", lambda: self._tower, example, plain) is None:
+            if self._try("compiled", lambda: self._tower, trial, plain) is None:
                 self._compile_options = None
                 self._tower.as_written()
         captured = None
         if self._captured:
-            captured = self._try("captured", lambda: CapturedTower(self._tower, example), example, plain)
+            # Recorded with other images than it is tried with: a recording that takes no new ones would pass otherwise.
+            black = torch.zeros_like(trial)
+            captured = self._try("captured", lambda: CapturedTower(self._tower, black), trial, plain)
             self._captured = captured is not None
         return captured or self._tower
 
-    def _try(
-        self, step: str, make: Callable[[], Compute], example: torch.Tensor, plain: torch.Tensor
-    ) -> Compute | None:
+    def _try(self, step: str, make: Callable[[], Compute], trial: torch.Tensor, plain: torch.Tensor) -> Compute | None:
         """Return a faster way if it can be made and gives the plain tower's rows; else None, and a person reads why."""
         try:
             compute = make()
-            found = compute(example)
+            found = compute(trial)
             reason = None if _agree(found, plain) else "its rows are not those of the plain tower"
         except torch.OutOfMemoryError:
             raise
@@ -194,6 +202,14 @@ class TunedTower:
     def _give_back(self) -> None:
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def _run_if_there_is_room(runner: BatchRunner, pixels: np.ndarray) -> np.ndarray | None:
+    # A function of its own: once it has returned, no exception holds the buffers of the call that failed.
+    try:
+        return runner.run(pixels)
+    except torch.OutOfMemoryError:
+        return None
 
 
 def _agree(found: torch.Tensor, plain: torch.Tensor) -> bool:

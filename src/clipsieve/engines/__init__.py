@@ -13,9 +13,9 @@ from clipsieve.engines.evaluate_file import evaluate_predictions
 from clipsieve.engines.evaluate_runs import EvaluationOptions, evaluate_runs, parse_fractions
 from clipsieve.engines.evaluation import Evaluation, EvaluationRow, NamedComparison, build_evaluation
 from clipsieve.engines.fidelity import Fidelity, FidelityBar
+from clipsieve.engines.int8 import Int8Report, int8_of_run, prepare_int8
 from clipsieve.engines.local import LocalEngine
 from clipsieve.engines.options import MaxFailures, ScanOptions
-from clipsieve.engines.precision import PrecisionReport, is_begun_in_int8, prepare_int8
 from clipsieve.engines.prepare import Redo
 from clipsieve.engines.prevalence import PrevalenceReport, estimate_prevalence
 from clipsieve.engines.prevalence_plan import PrevalencePlan, plan_prevalence, write_plan
@@ -49,6 +49,7 @@ __all__ = [
     "FoundImage",
     "ImageVerdict",
     "ImageVerdicts",
+    "Int8Report",
     "JoinReport",
     "LocalEngine",
     "MaxFailures",
@@ -56,7 +57,6 @@ __all__ = [
     "MethodResult",
     "NamedComparison",
     "Policy",
-    "PrecisionReport",
     "PrevalencePlan",
     "PrevalenceReport",
     "Promise",
@@ -81,7 +81,7 @@ __all__ = [
     "evaluate_runs",
     "find_duplicates",
     "import_head",
-    "is_begun_in_int8",
+    "int8_of_run",
     "join_ratings",
     "load_block_list",
     "load_classifier_for",

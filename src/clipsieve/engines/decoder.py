@@ -7,12 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 
 import numpy as np
 
+from clipsieve.engines.shared_memory import open_segment
 from clipsieve.errors import EngineError
 from clipsieve.images.worker import READY, Outcome, pack_request, receive, receive_reply, unpack_reply
 from clipsieve.types import Failure, FileFacts
@@ -59,7 +59,7 @@ class DecoderProcess:
         self._size_px = size_px
         self._for_eyes = for_eyes
         self._is_ready = False
-        self._segment = _open_segment()
+        self._segment = open_segment()
         self._connection, theirs = socket.socketpair()
         with theirs:
             descriptors = (theirs.fileno(), self._segment)
@@ -159,14 +159,6 @@ class DecoderProcess:
         if self._segment >= 0:
             os.close(self._segment)
             self._segment = -1
-
-
-def _open_segment() -> int:
-    """Return the descriptor of memory without a name, which is gone with the last process that holds it."""
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("clipsieve-pixels")
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
 
 
 def _cannot_start(found: str) -> EngineError:

@@ -5,7 +5,6 @@ The only module that imports faiss; it needs the index extra.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +21,8 @@ BLOCK = 1024  # rows that are settled at once
 FLAT_UP_TO = 20_000  # rows; so few are compared with every leader
 ROWS_PER_CELL, TRAIN_PER_CELL = 640, 40
 N_PROBES = 8  # cells that are looked into for each image
-N_CHECKED = 500  # images that are compared with every leader, to see what the index overlooks
+N_CHECKED = 2048  # images that are compared with every leader, to see what the index overlooks
+ROUNDING = 1e-4  # how far the cosine of an image with itself may be from 1
 SEED = 0
 
 
@@ -39,14 +39,16 @@ class Duplicates:
         The cosine with the leader; 1 for a leader, NaN without an embedding.
     min_similarity : float
         What was asked for.
-    found_fraction : float
-        Of some images that do have a similar leader, the share for which the index found one. 1 where every pair was compared.
+    n_checked, n_found : int
+        Some images were compared with every leader: how many of them have a similar one, and for how many of these the index
+        found one. Both are 0 where every image was compared so.
     """
 
     leader: Int64[np.ndarray, "n"]
     similarity: Float32[np.ndarray, "n"]
     min_similarity: float
-    found_fraction: float
+    n_checked: int
+    n_found: int
 
     def groups(self) -> list[Int64[np.ndarray, "_"]]:
         """Return the rows of each group of two and more, the largest group first; in each, the leader first."""
@@ -70,14 +72,15 @@ def find_duplicates(
 
     Up to 20,000 images, all leaders are compared. Beyond, the index (inverted lists over k-means cells, the vectors as half
     floats; Johnson et al. 2017, arXiv:1702.08734) looks into the 8 nearest of one cell for 640 images, and may overlook some:
-    `found_fraction` says how many.
+    `n_checked` and `n_found` say how many.
 
     Parameters
     ----------
     run : Run
         A finished scan.
     min_similarity : float, default=0.95
-        The least cosine of a member with its leader, above 0 and at most 1. Cosines are exact to about 1e-4.
+        The least cosine of a member with its leader, above 0 and at most 1. Embeddings are stored as half floats, so above 0.9999
+        no two images are told apart: 1 means 0.9999.
     on_progress : callable
         Called with the number of rows settled and listed.
 
@@ -94,8 +97,9 @@ def find_duplicates(
         raise UsageError(
             "no images are that similar", expected="a cosine above 0, at most 1", found=f"{min_similarity}"
         )
-    n_rows, dim = run.manifest.n_images, run.manifest.encoder.embedding_dim
-    index = _build_index(run, n_rows, dim)
+    min_similarity = min(min_similarity, 1 - ROUNDING)
+    n_rows = run.manifest.n_images
+    index = _build_index(run)
     leader, similarity = np.full(n_rows, -1, np.int64), np.full(n_rows, np.nan, np.float32)
     for rows, unit in _blocks(run):
         leads, leader[rows], similarity[rows] = _settle(rows, unit, *_nearest(index, unit), min_similarity)
@@ -103,7 +107,7 @@ def find_duplicates(
             index.add_with_ids(unit[leads], rows[leads])
         on_progress(int(rows[-1]) + 1, n_rows)
     on_progress(n_rows, n_rows)
-    return Duplicates(leader, similarity, min_similarity, _found_fraction(index, run, leader, min_similarity))
+    return Duplicates(leader, similarity, min_similarity, *_overlooked(index, run, leader, min_similarity))
 
 
 def _blocks(run: Run) -> Iterator[tuple[Int64[np.ndarray, "b"], Float32[np.ndarray, "b d"]]]:
@@ -149,22 +153,32 @@ def _settle(
     return leads, np.where(leads, rows, leader), np.where(leads, np.float32(1), similarity)
 
 
-def _build_index(run: Run, n_rows: int, dim: int) -> Any:  # noqa: ANN401
+def _build_index(run: Run) -> Any:  # noqa: ANN401
     faiss = _faiss()
-    if n_rows <= FLAT_UP_TO:
-        return faiss.IndexIDMap(faiss.IndexFlatIP(dim))
-    n_cells = max(1, n_rows // ROWS_PER_CELL)
+    dim = run.manifest.encoder.embedding_dim
+    flat = faiss.IndexIDMap(faiss.IndexFlatIP(dim))
+    if run.manifest.n_images <= FLAT_UP_TO:
+        return flat
+    n_embeddings = sum(len(rows) for rows, _ in _blocks(run))  # of a list of dead links, few have one
+    if n_embeddings <= FLAT_UP_TO:
+        return flat
+    n_cells = n_embeddings // ROWS_PER_CELL
     index = faiss.index_factory(dim, f"IVF{n_cells},SQfp16", faiss.METRIC_INNER_PRODUCT)
     index.cp.seed, index.cp.spherical = SEED, True
     index.nprobe = min(N_PROBES, n_cells)
-    index.train(_sample(run, n_cells * TRAIN_PER_CELL))
+    index.train(_sample(run, n_embeddings, n_cells * TRAIN_PER_CELL))
     return index
 
 
-def _sample(run: Run, n: int) -> Float32[np.ndarray, "m d"]:
-    """Return about n embeddings, evenly from all parts."""
-    step = max(1, run.manifest.n_images // n)
-    return np.concatenate([unit[rows % step == 0] for rows, unit in _blocks(run)])
+def _sample(run: Run, n_embeddings: int, n: int) -> Float32[np.ndarray, "m d"]:
+    """Return n embeddings, drawn from all parts."""
+    chosen = np.zeros(n_embeddings, dtype=bool)
+    chosen[np.random.default_rng(SEED).permutation(n_embeddings)[:n]] = True
+    found, start = [], 0
+    for rows, unit in _blocks(run):
+        found.append(unit[chosen[start : start + len(rows)]])
+        start += len(rows)
+    return np.concatenate(found)
 
 
 def _nearest(index: Any, unit: Float32[np.ndarray, "b d"]) -> tuple[np.ndarray, np.ndarray]:  # noqa: ANN401
@@ -175,24 +189,20 @@ def _nearest(index: Any, unit: Float32[np.ndarray, "b d"]) -> tuple[np.ndarray, 
     return found[:, 0], np.minimum(near[:, 0], np.float32(1))
 
 
-def _found_fraction(index: Any, run: Run, leader: Int64[np.ndarray, "n"], min_similarity: float) -> float:  # noqa: ANN401
-    """Compare some images with every leader, and return which share of those that have one was found."""
+def _overlooked(index: Any, run: Run, leader: Int64[np.ndarray, "n"], min_similarity: float) -> tuple[int, int]:  # noqa: ANN401
+    """Compare some images with every leader before them; return how many have a similar one, and for how many it was found."""
     if not hasattr(index, "nprobe"):
-        return 1.0
+        return 0, 0
     has_embedding = np.flatnonzero(leader >= 0)
-    chosen = np.random.default_rng(SEED).permutation(has_embedding)[:N_CHECKED]
-    wanted, best = _pick(run, chosen), np.full(len(chosen), -1, np.float32)
-    chosen = np.sort(chosen)
+    chosen = np.sort(np.random.default_rng(SEED).permutation(has_embedding)[:N_CHECKED])
+    wanted = np.concatenate([unit[np.isin(rows, chosen)] for rows, unit in _blocks(run)])
+    has_leader = np.zeros(len(chosen), dtype=bool)
     for rows, unit in _blocks(run):
         leads = leader[rows] == rows
         earlier = rows[leads][None] < chosen[:, None]  # an image can only join a leader that was there before it
-        best = np.maximum(best, np.where(earlier, wanted @ unit[leads].T, -1).max(axis=1, initial=-1))
-    has_leader = best >= min_similarity + math.sqrt(wanted.shape[1]) * 2.0**-16
-    return float((leader[chosen] != chosen)[has_leader].mean()) if has_leader.any() else 1.0
-
-
-def _pick(run: Run, chosen: Int64[np.ndarray, "m"]) -> Float32[np.ndarray, "m d"]:
-    return np.concatenate([unit[np.isin(rows, chosen)] for rows, unit in _blocks(run)])
+        # A little above the least cosine, so that what rounding decides is not taken for overlooked.
+        has_leader |= ((wanted @ unit[leads].T >= min_similarity + ROUNDING / 2) & earlier).any(axis=1)
+    return int(has_leader.sum()), int((leader[chosen] != chosen)[has_leader].sum())
 
 
 def _faiss() -> Any:  # noqa: ANN401

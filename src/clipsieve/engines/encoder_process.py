@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from clipsieve.engines.encoder_worker import MAX_FRAME_BYTES, Shared, pack
+from clipsieve.engines.shared_memory import open_segment
 from clipsieve.errors import ClipsieveError, EngineError
 
 __all__ = ["EncoderProcess", "Slot"]
@@ -87,7 +87,7 @@ class EncoderProcess:
     def share(self, shared: Shared) -> list[Slot]:
         """Hand over the memory and the sockets."""
         pairs = [socket.socketpair() for _ in range(shared.n_slots)]
-        memory = _anonymous_file(shared.n_bytes)
+        memory = open_segment(shared.n_bytes)
         try:
             fds = [memory, *(theirs.fileno() for _, theirs in pairs)]
             socket.send_fds(self._control, [pack(asdict(shared))], fds)
@@ -151,14 +151,3 @@ def _below(kind: type[ClipsieveError]) -> Iterator[type[ClipsieveError]]:
     yield kind
     for each in kind.__subclasses__():
         yield from _below(each)
-
-
-def _anonymous_file(n_bytes: int) -> int:
-    """Return memory that has no name and ends with the last process that holds it."""
-    if hasattr(os, "memfd_create"):
-        fd = os.memfd_create("clipsieve-batches")
-    else:
-        with tempfile.TemporaryFile() as file:
-            fd = os.dup(file.fileno())
-    os.truncate(fd, n_bytes)
-    return fd

@@ -51,7 +51,7 @@ class EncoderProcesses(Encoder):
     devices : sequence of str
         "cuda:0", "cuda:1"; one process each.
     **options
-        Of `load_encoder`: backend, precision, threads and so on.
+        Of `load_encoder`: backend, precision, threads, batch_size and so on.
 
     Raises
     ------
@@ -79,8 +79,9 @@ class EncoderProcesses(Encoder):
 
     def _hand_over(self) -> None:
         side_px, dim = self.recipe.size_px, self._identity.embedding_dim
+        self._longest = self._batch_size = min(int(told["batch_size"]) for told in self._told)
         of_each = [
-            process.share(Shared(told["n_parallel"], self.best_batch_size, side_px, dim))
+            process.share(Shared(told["n_parallel"], self._longest, side_px, dim))
             for process, told in zip(self._processes, self._told, strict=True)
         ]
         self._slots = [slot for slots in of_each for slot in slots]
@@ -111,8 +112,8 @@ class EncoderProcesses(Encoder):
 
     @property
     def best_batch_size(self) -> int:
-        """The smallest of the processes'."""
-        return min(int(told["batch_size"]) for told in self._told)
+        """The smallest of the processes', or a smaller one that they were told to expect."""
+        return self._batch_size
 
     def encode_images(self, pixels: UInt8[np.ndarray, "n s s 3"]) -> Float32[np.ndarray, "n d"]:
         """Encode on a device that is free, or the next one that will be; see `Encoder.encode_images`."""
@@ -140,10 +141,20 @@ class EncoderProcesses(Encoder):
         return np.frombuffer(content, dtype=np.float32).reshape(len(texts), self._identity.embedding_dim).copy()
 
     def expect(self, *, n_images: int | None = None, batch_size: int | None = None) -> None:
-        """Tell every process how many images the whole job has; batches are as long as the shared memory that they have."""
-        del batch_size
+        """Tell every process what comes.
+
+        Parameters
+        ----------
+        n_images : int, optional
+            In the whole job.
+        batch_size : int, optional
+            Images in a batch from now on; no more than the shared memory was made for, which is the `batch_size` of the
+            options, or what the processes were fastest with. Longer batches are cut.
+        """
+        if batch_size is not None:
+            batch_size = self._batch_size = min(batch_size, self._longest)
         for process in self._processes:
-            process.tell({"n_images": n_images})
+            process.tell({"n_images": n_images, "batch_size": batch_size})
 
     def close(self) -> None:
         """End the processes."""

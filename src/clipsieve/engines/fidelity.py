@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from jaxtyping import Float32, UInt8
 
 from clipsieve.classifiers import build_zero_shot, builtin_prompt_set
 from clipsieve.encoders import Encoder
+from clipsieve.encoders.quantize import LEAST_COSINE
 from clipsieve.errors import EmbeddingError
 
 __all__ = ["Comparison", "Fidelity", "FidelityBar"]
@@ -21,9 +23,9 @@ PROMPTS = "positive-negative"
 class FidelityBar:
     """How close int8 must come to fp32 to be used.
 
-    At a cosine of 0.99 to fp32, rounding moves the logit of a decision between two prompts by about 0.2; at 0.998 by 0.08, which
-    is 2 % in the probability of an image that could fall either way. So that is the mean asked for, and only images that are at
-    least so far from the threshold count when decisions flip.
+    A mean cosine of 0.998 moves the probability of an image that could fall either way by about 2 %, so only images at least so
+    far from the threshold count when decisions flip. That is one standard deviation and no bound, for d = 512, two prompts at a
+    cosine of 0.95, and errors that point anywhere.
 
     Attributes
     ----------
@@ -35,7 +37,7 @@ class FidelityBar:
         A decision is clear where the probability is at least this far from the threshold.
     """
 
-    cosine_mean: float = 0.998
+    cosine_mean: float = LEAST_COSINE
     cosine_1st: float = 0.99
     flipped: float = 0.01
     margin: float = 0.02
@@ -93,19 +95,28 @@ class Comparison:
         As the encoder takes them, n >= 1.
     margin : float
         See :class:`FidelityBar`.
+    on_images : callable
+        Called with the number of images that an encoder has just encoded.
     """
 
-    def __init__(self, fp32: Encoder, pixels: UInt8[np.ndarray, "n s s 3"], margin: float) -> None:
+    def __init__(
+        self,
+        fp32: Encoder,
+        pixels: UInt8[np.ndarray, "n s s 3"],
+        margin: float,
+        on_images: Callable[[int], object] = lambda _n: None,
+    ) -> None:
         self._pixels = pixels
         self._margin = margin
-        self._embeddings, self._rate = _timed(fp32, pixels)
+        self._on_images = on_images
+        self._embeddings, self._rate = _timed(fp32, pixels, on_images)
         self._classifier = build_zero_shot(
             builtin_prompt_set(PROMPTS), fp32.encode_texts, identity=fp32.identity, logit_scale=fp32.logit_scale
         )
 
     def with_int8(self, int8: Encoder) -> Fidelity:
         """Return how another form of the same encoder compares; EmbeddingError if fp32 has no embedding of any image."""
-        rows, rate = _timed(int8, self._pixels)
+        rows, rate = _timed(int8, self._pixels, self._on_images)
         # Where fp32 has no embedding there is nothing to compare; where only int8 has none, it is as far off as can be.
         known = np.isfinite(self._embeddings).all(axis=1)
         if not known.any():
@@ -130,9 +141,15 @@ class Comparison:
         )
 
 
-def _timed(encoder: Encoder, pixels: UInt8[np.ndarray, "n s s 3"]) -> tuple[Float32[np.ndarray, "n d"], float]:
+def _timed(
+    encoder: Encoder, pixels: UInt8[np.ndarray, "n s s 3"], on_images: Callable[[int], object]
+) -> tuple[Float32[np.ndarray, "n d"], float]:
     """Return the embeddings and the images a second, the encoder's loading apart."""
     encoder.encode_images(pixels[:1])
+    step = encoder.best_batch_size * encoder.n_parallel  # every core has a batch
+    embeddings = []
     started = time.perf_counter()
-    embeddings = encoder.encode_images(pixels)
-    return embeddings, len(pixels) / (time.perf_counter() - started)
+    for start in range(0, len(pixels), step):
+        embeddings.append(encoder.encode_images(pixels[start : start + step]))
+        on_images(len(embeddings[-1]))
+    return np.concatenate(embeddings), len(pixels) / (time.perf_counter() - started)

@@ -114,12 +114,17 @@ def _encode(batch: Sequence[DecodedImage | Row], encoder: Encoder) -> list[Row]:
 
 @contextmanager
 def _threads(n: int) -> Iterator[ThreadPoolExecutor]:
-    """Yield threads for the encoder; after an error or Ctrl-C, what has not begun is not begun."""
+    """Yield threads for the encoder.
+
+    After an error or Ctrl-C, what has not begun is not begun, and nobody waits for what has: a batch may take half a minute.
+    """
     threads = ThreadPoolExecutor(n, thread_name_prefix="encode")
     try:
         yield threads
-    finally:
-        threads.shutdown(cancel_futures=True)
+    except BaseException:
+        threads.shutdown(wait=False, cancel_futures=True)
+        raise
+    threads.shutdown()
 
 
 def _read_all(source: Source, shards: Iterable[Shard]) -> Iterator[ImageRef]:

@@ -14,9 +14,9 @@ import numpy as np
 from clipsieve._version import __version__
 from clipsieve.encoders import Encoder
 from clipsieve.engines.base import Engine, Row
+from clipsieve.engines.int8 import Int8Report
 from clipsieve.engines.local import LocalEngine
 from clipsieve.engines.options import MaxFailures, ScanOptions
-from clipsieve.engines.precision import PrecisionReport
 from clipsieve.engines.prepare import Redo, prepare_run
 from clipsieve.errors import RunCorruptError, TooManyFailuresError
 from clipsieve.sources import Source
@@ -87,7 +87,7 @@ def scan(
     engine: Engine | None = None,
     redo: Redo = "never",
     retry_failed: bool = False,
-    precision: PrecisionReport | None = None,
+    int8: Int8Report | None = None,
     on_progress: Callable[[int, int], object] = lambda _n_done, _n_total: None,
 ) -> ScanReport:
     """Encode every image of a source into a run folder, once.
@@ -112,7 +112,7 @@ def scan(
         the scores; or make everything anew, of another source too.
     retry_failed : bool
         Whether to try images again that could not be read: missing, not permitted, a server that failed, out of time.
-    precision : PrecisionReport, optional
+    int8 : Int8Report, optional
         How the encoder compared with fp32 before; it is written into the run's history.
     on_progress : callable
         Called with the number of images done and listed.
@@ -137,8 +137,8 @@ def scan(
     started = time.monotonic()
     with locked(Path(run_path)):
         run, plan = _prepare(source, Path(run_path), encoder, options, redo)
-        if precision is not None:
-            run.record(what="precision", finished=datetime.now(UTC).isoformat(timespec="seconds"), **asdict(precision))
+        if int8 is not None:
+            run.record(what="int8", finished=datetime.now(UTC).isoformat(timespec="seconds"), **asdict(int8))
         tally = _Tally(plan.n_images, options.max_failures, on_progress)
         set_aside(run, [shard.fingerprint for shard in plan.shards], retry=PASSING if retry_failed else frozenset())
         todo = [shard for shard in plan.shards if not tally.count_if_done(run, shard)]
@@ -155,6 +155,8 @@ def _prepare(source: Source, path: Path, encoder: Encoder, options: ScanOptions,
     before = Run.load_listing(path)
     known = dict(before)
     plan = source.plan(options.part_size, known)
+    # Of the whole job, also where a part of it is done, and before the first image: so every part is made in the same way.
+    encoder.expect(n_images=plan.n_images)
     run = prepare_run(path, _manifest(source, plan, encoder, options), redo, lambda: _try_out(encoder))
     if known != before:
         run.save_listing(known)
@@ -242,7 +244,6 @@ def _embed(
         return
     dim = encoder.identity.embedding_dim
     made_by = {"encoder": encoder.identity.fingerprint, "options": run.manifest.options_fingerprint}
-    encoder.expect(n_images=sum(shard.n_images for shard in todo))
     # Closed on the way out, whatever the reason: the engine's processes end with the scan.
     known = StoredEmbeddings(superseded(run), max_pixels=options.limits.max_pixels)
     with closing(engine.embed(source, todo, encoder, options, tally.show, known)) as parts:

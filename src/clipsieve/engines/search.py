@@ -159,6 +159,7 @@ def _in_block(
     A product of matrices gives equal rows cosines that differ in the last digits; those that are compared in the end are
     computed row by row, so that equal rows are equally near.
     """
+    near = np.nan_to_num(near, nan=-np.inf)  # of a damaged number, which would be taken for the nearest
     least = float(np.partition(near, len(near) - k)[len(near) - k]) if len(near) > k else -np.inf
     if len(best.rows) == k:
         least = max(least, float(best.similarity[-1]))

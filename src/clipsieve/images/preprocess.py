@@ -10,7 +10,7 @@ from PIL import Image
 
 from clipsieve.types import Preprocessing
 
-__all__ = ["Layout", "fit_image", "fit_reduced", "fit_to_recipe", "kept_scale", "layout_of"]
+__all__ = ["KEPT_SCALE", "SMALL_PX", "Layout", "fit_image", "fit_reduced", "fit_to_recipe", "layout_of"]
 
 FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
@@ -22,10 +22,12 @@ FILTERS = {
 MAX_WHOLE_ASPECT = 16
 
 # An image is never reduced, on the way to the recipe's own filter, to less than this many times what that filter makes of it.
-# With 2, embeddings of the embedded model, whose input has 48 px, fell to a cosine of 0.996 to the exact ones; with 3 the least
-# was 0.9992, and with 4 0.9996. Where the input is large, 3 makes four times the pixels of a 12-megapixel photograph needless.
-KEPT_SCALE, KEPT_SCALE_OF_SMALL = 3, 4
-SMALL_PX = 128
+# With 2, some embeddings fell below a cosine of 0.999 to the exact ones. 3 makes four times the pixels of a 12-megapixel
+# photograph needless.
+KEPT_SCALE = 3
+
+# A recipe of fewer pixels gets each of them exactly: where an image is a few dozen wide, every level of a pixel counts.
+SMALL_PX = 64
 
 
 def fit_to_recipe(pixels: UInt8[np.ndarray, "h w 3"], recipe: Preprocessing) -> UInt8[np.ndarray, "s s 3"]:
@@ -85,15 +87,10 @@ def fit_image(image: Image.Image, recipe: Preprocessing) -> Image.Image:
     return _finish(resized.crop(layout.kept) if layout.crops else resized, recipe)
 
 
-def kept_scale(recipe: Preprocessing) -> int:
-    """Return how many times a recipe's size an image must still have where it is reduced before the recipe's own filter."""
-    return KEPT_SCALE if recipe.size_px >= SMALL_PX else KEPT_SCALE_OF_SMALL
-
-
 def fit_reduced(image: Image.Image, extent: tuple[float, float], layout: Layout, recipe: Preprocessing) -> Image.Image:
     """Do nearly what :func:`fit_image` does, in less time: only the kept part is scaled, and large images in two steps.
 
-    The first step averages blocks of whole pixels and leaves several times the size (:func:`kept_scale`) that the second one,
+    The first step averages blocks of whole pixels and leaves several times the size (`KEPT_SCALE`) that the second one,
     the recipe's own filter, makes of it.
 
     Parameters
@@ -112,7 +109,7 @@ def fit_reduced(image: Image.Image, extent: tuple[float, float], layout: Layout,
     x, y = extent[0] / layout.whole[0], extent[1] / layout.whole[1]
     box = (left * x, top * y, min(right * x, extent[0]), min(bottom * y, extent[1]))
     resampling, size = FILTERS[recipe.interpolation], (right - left, bottom - top)
-    return _finish(image.resize(size, resampling, box=box, reducing_gap=kept_scale(recipe)), recipe)
+    return _finish(image.resize(size, resampling, box=box, reducing_gap=KEPT_SCALE), recipe)
 
 
 def _shortest(size: tuple[int, int], side: int) -> Layout:

@@ -1,7 +1,7 @@
 """What people get in the end: counts, documents, cleaned data sets."""
 
 from clipsieve.outputs.datasheet import write_answer, write_datasheet
-from clipsieve.outputs.duplicates import duplicates_table, write_duplicates
+from clipsieve.outputs.duplicates import check_duplicates_path, duplicates_table, write_duplicates
 from clipsieve.outputs.export import ExportOptions, ExportReport, export_run
 from clipsieve.outputs.report import Report, ReportOptions, report_to_json, write_report
 from clipsieve.outputs.summary import ClassCount, Summary, summarize
@@ -13,6 +13,7 @@ __all__ = [
     "Report",
     "ReportOptions",
     "Summary",
+    "check_duplicates_path",
     "duplicates_table",
     "export_run",
     "report_to_json",

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Float32
 
-from clipsieve.store.layout import part_facts
+from clipsieve.store.layout import DAMAGED, part_facts
 from clipsieve.store.pages import read_plain_embeddings
 from clipsieve.store.run import Run
 
@@ -74,17 +74,17 @@ def read_embedded_part(run: Run, index: int, columns: list[str]) -> EmbeddedPart
 
 def _read_plain(run: Run, index: int, columns: list[str]) -> EmbeddedPart | None:
     """Return a part that lies as clipsieve writes it, or None: what is wrong, `Run` finds again and says."""
-    path = run.image_part(index)
     try:
-        with pq.ParquetFile(path, memory_map=True) as file:
+        with pa.memory_map(str(run.image_part(index))) as mapped, pq.ParquetFile(mapped) as file:
             schema = file.schema_arrow
             if not {*columns, "embedding"} <= set(schema.names) or not run.is_current(part_facts(schema)):
                 return None
-            embeddings = read_plain_embeddings(path, file)
+            mapped.seek(0)
+            embeddings = read_plain_embeddings(memoryview(mapped.read_buffer()), schema)
             if embeddings is None:
                 return None
             rows = file.read(columns=columns, use_threads=False).select(columns)
-    except (OSError, pa.ArrowException):
+    except DAMAGED:
         return None
     return EmbeddedPart(rows, *embeddings, _inputs(schema))
 

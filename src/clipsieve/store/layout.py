@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float32
 from clipsieve.types import EmbeddedImage, FailedImage
 
 __all__ = [
+    "DAMAGED",
     "FORMAT_VERSION",
     "SCORE_SCHEMA",
     "image_schema",
@@ -36,6 +37,9 @@ SCORE_SCHEMA = pa.schema(
     ]
 )
 
+
+# What reading a damaged part raises: a name in it that is no UTF-8 is a ValueError.
+DAMAGED = (OSError, ValueError, pa.ArrowException)
 
 MAX_TEXT_BYTES = 2**31 - 1  # of a column in one array
 

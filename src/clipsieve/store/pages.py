@@ -9,32 +9,33 @@ Format: https://parquet.apache.org/docs/file-format/ (pages, levels in the RLE/b
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Bool, Float16, UInt8
 
 __all__ = ["read_plain_embeddings"]
 
-_LEAF = "embedding.list.element"
+_LEAF = [b"embedding", b"list", b"element"]
 _NULL, _NUMBER = 0, 3  # the definition levels of a list that is null, and of a number that is there
 _DATA_PAGE, _PLAIN, _RLE = 0, 0, 3
-_MAX_DEPTH = 4
+_FIXED_LENGTH, _UNCOMPRESSED = 7, 0
+_MAX_DEPTH = 8
 
 
 def read_plain_embeddings(
-    path: Path, file: pq.ParquetFile
+    raw: memoryview, schema: pa.Schema
 ) -> tuple[Float16[np.ndarray, "m d"], Bool[np.ndarray, "n"]] | None:
     """Return the embeddings of a part, without decoding.
 
     Parameters
     ----------
-    path : Path
-        Of the part.
-    file : pyarrow.parquet.ParquetFile
-        The same file, opened.
+    raw : memoryview
+        All bytes of the part.
+    schema : pyarrow.Schema
+        Of the same part.
 
     Returns
     -------
@@ -43,43 +44,68 @@ def read_plain_embeddings(
     present : bool array of shape (n,)
         Which rows these are.
 
-    None if the file is laid out in another way, or is damaged: what is wrong with it, the general reader finds and says.
+    None if the file is laid out in another way, or so damaged that the numbers cannot be found: what is wrong with it, the
+    general reader finds and says. Damage that leaves the numbers as they are is passed over, such as in the repetition
+    levels, which say the same in every file.
     """
-    leaf = _leaf(file)
-    if leaf is None:
-        return None
-    kind = file.schema_arrow.field("embedding").type
-    try:
-        raw = np.memmap(path, dtype=np.uint8, mode="r").data
-        return _read(raw, file.metadata, leaf, kind.list_size)
-    except (OSError, ValueError, IndexError):
-        return None
-
-
-def _leaf(file: pq.ParquetFile) -> int | None:
-    """Return the place of the column of numbers, if it is of the one layout."""
-    kind = file.schema_arrow.field("embedding").type
+    field = schema.field("embedding")
+    kind = field.type
     if not (pa.types.is_fixed_size_list(kind) and kind.value_type == pa.float16() and kind.list_size > 0):
         return None
-    for place in range(len(file.schema)):
-        leaf = file.schema.column(place)
-        if leaf.path == _LEAF:
-            found = (leaf.physical_type, leaf.length, leaf.max_definition_level, leaf.max_repetition_level)
-            return place if found == ("FIXED_LEN_BYTE_ARRAY", 2, _NUMBER, 1) else None
-    return None
-
-
-def _read(
-    raw: memoryview, metadata: pq.FileMetaData, leaf: int, width: int
-) -> tuple[Float16[np.ndarray, "m d"], Bool[np.ndarray, "n"]] | None:
-    chunks = [metadata.row_group(group).column(leaf) for group in range(metadata.num_row_groups)]
-    if any(chunk.compression != "UNCOMPRESSED" or chunk.has_dictionary_page for chunk in chunks):
+    if not (field.nullable and kind.value_field.nullable):  # else the levels are fewer
         return None
-    values = np.empty(sum(chunk.num_values for chunk in chunks), dtype=np.float16)
+    try:
+        return _read(raw, kind.list_size)
+    except (ValueError, IndexError, KeyError, TypeError, OverflowError, RecursionError):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """The numbers of one row group."""
+
+    offset: int
+    n_levels: int
+
+
+def _chunks(raw: memoryview) -> tuple[int, list[_Chunk]]:
+    """Return the number of rows, and where the numbers lie; ValueError if they are not plain.
+
+    The footer is read here and not by pyarrow, which ends the process at some of the damage that a footer can have.
+    """
+    if len(raw) < 12 or raw[-4:] != b"PAR1":
+        raise ValueError("no Parquet file")
+    footer, _ = _struct(raw, len(raw) - 8 - int.from_bytes(raw[-8:-4], "little"))
+    found = []
+    for group in _items(footer[4]):
+        (chunk,) = (column[3] for column in _items(group[1]) if column[3][3] == _LEAF)
+        if (chunk[1], chunk[4]) != (_FIXED_LENGTH, _UNCOMPRESSED) or 11 in chunk:
+            raise ValueError("another layout")
+        found.append(_Chunk(_number(chunk[9]), _number(chunk[5])))
+    return _number(footer[3]), found
+
+
+def _items(value: Any) -> list[dict[int, Any]]:  # noqa: ANN401 - whatever the file says
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise TypeError("not a list of structs")
+    return value
+
+
+def _number(value: object) -> int:
+    if not isinstance(value, int) or not 0 <= value < 2**40:
+        raise ValueError("no number that makes sense")
+    return value
+
+
+def _read(raw: memoryview, width: int) -> tuple[Float16[np.ndarray, "m d"], Bool[np.ndarray, "n"]] | None:
+    n_all, chunks = _chunks(raw)
+    if 2 * sum(chunk.n_levels for chunk in chunks) > len(raw) + 2 * n_all:  # a level for each number, and each null row
+        return None
+    values = np.empty(sum(chunk.n_levels for chunk in chunks), dtype=np.float16)
     octets, n_octets, n_rows = values.view(np.uint8), 0, 0
     missing: list[np.ndarray] = []
     for chunk in chunks:
-        at, left = chunk.data_page_offset, chunk.num_values
+        at, left = chunk.offset, chunk.n_levels
         while left > 0:
             start, stop, n_levels, levels = _page(raw, at, left)
             # `levels` is None where every number of the page is there.
@@ -93,10 +119,10 @@ def _read(
         if left:
             return None
     rows = np.concatenate(missing) if missing else np.zeros(0, dtype=np.int64)
-    present = np.ones(metadata.num_rows, dtype=bool)
+    present = np.ones(n_all, dtype=bool)
     present[rows] = False
     n_there = n_octets // 2
-    if n_there != width * int(present.sum()) or len(rows) + int(present.sum()) != metadata.num_rows:
+    if n_there != width * int(present.sum()) or len(rows) + int(present.sum()) != n_all:
         return None
     return values[:n_there].reshape(-1, width), present
 
@@ -164,11 +190,11 @@ def _levels(raw: memoryview, n: int) -> UInt8[np.ndarray, "v"] | None:
     return np.concatenate(found)[:n]
 
 
-def _struct(raw: memoryview, at: int, depth: int = 0) -> tuple[dict[int, object], int]:
-    """Return the fields of a Thrift struct by number, and where it ends; of texts nothing but that they are there."""
+def _struct(raw: memoryview, at: int, depth: int = 0) -> tuple[dict[int, Any], int]:
+    """Return the fields of a Thrift struct by number, and where it ends."""
     if depth > _MAX_DEPTH:
         raise ValueError("nested too deeply")
-    fields: dict[int, object] = {}
+    fields: dict[int, Any] = {}
     number = 0
     while head := raw[at]:
         at += 1
@@ -185,12 +211,32 @@ def _value(raw: memoryview, at: int, kind: int, depth: int) -> tuple[object, int
         return kind == 1, at
     if kind in (4, 5, 6):
         return _integer(raw, at)
+    if kind == 3:
+        return raw[at], at + 1
+    if kind == 7:
+        return None, at + 8
     if kind == 8:
         size, at = _varint(raw, at)
-        return None, at + size
+        return bytes(raw[at : at + size]), at + size
+    if kind == 9:
+        return _list(raw, at, depth + 1)
     if kind == 12:
         return _struct(raw, at, depth + 1)
-    raise ValueError("a field that no page header has")
+    raise ValueError("a field that no header has")
+
+
+def _list(raw: memoryview, at: int, depth: int) -> tuple[list[object], int]:
+    head, at = raw[at], at + 1
+    size, kind = head >> 4, head & 15
+    if size == 15:
+        size, at = _varint(raw, at)
+    if depth > _MAX_DEPTH or size > len(raw) - at:
+        raise ValueError("a list that is too long")
+    found = []
+    for _ in range(size):
+        item, at = (raw[at] == 1, at + 1) if kind in (1, 2) else _value(raw, at, kind, depth)
+        found.append(item)
+    return found, at
 
 
 def _integer(raw: memoryview, at: int) -> tuple[int, int]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float32
 
-from clipsieve.store.layout import to_float32
+from clipsieve.store.layout import DAMAGED, to_float32
 from clipsieve.store.run import Run
 from clipsieve.types import FileFacts
 
@@ -80,7 +80,7 @@ def _packed(hashes: Sequence[str]) -> np.ndarray:
 def _read(path: Path) -> pa.Table | None:
     try:
         return pq.read_table(path)
-    except (OSError, pa.ArrowException):
+    except DAMAGED:
         return None
 
 

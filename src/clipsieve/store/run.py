@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from clipsieve.errors import EncoderMismatchError, RunConflictError, RunCorruptError, RunNotFoundError
 from clipsieve.store.external import ExternalEmbeddings
-from clipsieve.store.layout import part_facts, part_name
+from clipsieve.store.layout import DAMAGED, part_facts, part_name
 from clipsieve.store.lock import LOCK_NAME
 from clipsieve.store.manifest import RunManifest
 from clipsieve.store.writer import append_line, write_json, write_table
@@ -108,7 +108,7 @@ class Run:
         """Return what a part says it was made from, or None if it is not there or not whole."""
         try:
             schema = pq.read_schema(path)
-        except (OSError, pa.ArrowException):
+        except DAMAGED:
             return None
         return part_facts(schema)
 
@@ -226,7 +226,7 @@ class Run:
                 expected=f"{self.manifest.n_parts:,} parts",
                 hint="give the command that wrote it again: it makes only what is missing",
             ) from None
-        except (OSError, pa.ArrowException, KeyError) as error:  # KeyError: a column is not there
+        except (*DAMAGED, KeyError) as error:  # KeyError: a column is not there
             raise RunCorruptError(
                 f"`{path}` is damaged: {' '.join(str(error).split())[:200]}",
                 hint="remove the file and give the command that wrote it again: it makes only what is missing",
