@@ -1,25 +1,26 @@
 """How fast the bare image encoder is, by runtime, precision and the way its calls share the cores.
 
-Towers of the true shapes with random weights, on pixels that lie ready. All ways take the same images in turn in the same run.
-A second table has the batch length, for `Encoder.best_batch_size`. It needs the extras torch and openvino.
+Towers of the true shapes with random weights, on pixels that lie ready. All ways take the same images in turn in the same run,
+each over and over until a pass is long enough. `--full` has ViT-L/14, and a table with the batch length, for
+`Encoder.best_batch_size`. It needs the extras torch and openvino.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
-import tempfile
+import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks._machine import describe_machine
-from benchmarks._towers import tower_folder
+from benchmarks._towers import own_home, tower_folder
 from clipsieve.encoders import Encoder, load_encoder
 from clipsieve.encoders.onnx import OnnxEncoder, OnnxRuntimeGraph
 from clipsieve.encoders.quantize import quantize
@@ -30,6 +31,7 @@ BASE = "torch fp32"
 EACH, BF16, INT8 = "ONNX Runtime fp32, a call for each core", "OpenVINO bf16", "OpenVINO int8"
 BATCH_LENGTHS = (8, 16, 32)
 N_CALIBRATION = 8  # enough for speed, which is all that counts here
+PASS_S = 2.0  # shorter ones are at the mercy of what else the machine does
 
 
 @dataclass(frozen=True)
@@ -39,38 +41,39 @@ class Work:
     Attributes
     ----------
     batch_size : int
-        Images of one call; each core gets one in each pass.
+        Images of one call.
     n_passes : int
         Passes of each way, in turn; the medians are given.
-    n_long : int
-        Images of each pass with each batch length; 0 for no such table.
-    int8 : bool
-        Whether an int8 tower is made, which takes its time for large ones.
+    least_batches : int
+        That each core has in a pass, however long that takes.
     """
 
     batch_size: int
     n_passes: int
-    n_long: int = 0
-    int8: bool = False
+    least_batches: int
 
 
-WORK = {
-    "ViT-B/32": Work(16, 3, n_long=64, int8=True),
-    "ViT-L/14": Work(4, 1),
-}
+DEFAULT = {"ViT-B/32": Work(16, 5, 1)}
+FULL = DEFAULT | {"ViT-L/14": Work(4, 3, 3)}
 
 
-@contextmanager
-def home(folder: Path) -> Iterator[None]:
-    """Keep what is made here away from the user's own int8 towers."""
-    before = os.environ.get("CLIPSIEVE_HOME")
-    os.environ["CLIPSIEVE_HOME"] = str(folder)
-    try:
-        yield
-    finally:
-        del os.environ["CLIPSIEVE_HOME"]
-        if before is not None:
-            os.environ["CLIPSIEVE_HOME"] = before
+@dataclass(frozen=True)
+class Way:
+    """An encoder, with what it is given in a pass: so many batches, of so many images each."""
+
+    encoder: Encoder
+    batch_size: int
+    n_batches: int
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Images per second: the median, the least and the most of the passes; and the median of the CPU seconds for an image."""
+
+    median: float
+    least: float
+    most: float
+    cpu_s: float
 
 
 def in_one_call(folder: Path) -> Encoder:
@@ -80,7 +83,13 @@ def in_one_call(folder: Path) -> Encoder:
     )
 
 
-def open_ways(folder: Path, images: np.ndarray, *, int8: bool) -> dict[str, Encoder]:
+def in_int8(folder: Path, images: np.ndarray) -> Encoder:
+    """Make the int8 tower, and return its encoder."""
+    quantize(folder, images[:N_CALIBRATION])
+    return load_encoder(str(folder), precision="int8")
+
+
+def open_ways(folder: Path, images: np.ndarray) -> dict[str, Encoder]:
     """Return all encoders of a shape that this machine can run; says which it cannot."""
     model = str(folder / "onnx")
     openers = {
@@ -89,10 +98,8 @@ def open_ways(folder: Path, images: np.ndarray, *, int8: bool) -> dict[str, Enco
         EACH: lambda: load_encoder(model),
         "OpenVINO fp32": lambda: load_encoder(model, backend="openvino"),
         BF16: lambda: load_encoder(model, precision="bf16"),
+        INT8: lambda: in_int8(folder / "onnx", images),
     }
-    if int8:
-        quantize(folder / "onnx", images[:N_CALIBRATION])
-        openers[INT8] = lambda: load_encoder(model, precision="int8")
     ways: dict[str, Encoder] = {}
     for name, opener in openers.items():
         try:
@@ -102,74 +109,90 @@ def open_ways(folder: Path, images: np.ndarray, *, int8: bool) -> dict[str, Enco
     return ways
 
 
-def one_pass(encoder: Encoder, images: np.ndarray, batch_size: int) -> tuple[float, float]:
+def one_pass(way: Way, images: np.ndarray) -> tuple[float, float]:
     """Return images per second, and CPU seconds for each, as the local engine calls an encoder."""
-    batches = [images[start : start + batch_size] for start in range(0, len(images), batch_size)]
-    with ThreadPoolExecutor(encoder.n_parallel) as threads:
+    starts = [number * way.batch_size % len(images) for number in range(way.n_batches)]
+    batches = [images[start : start + way.batch_size] for start in starts]
+    n = sum(map(len, batches))
+    with ThreadPoolExecutor(way.encoder.n_parallel) as threads:
         wall, cpu = time.perf_counter(), time.process_time()
-        rows = list(threads.map(encoder.encode_images, batches))
+        rows = list(threads.map(way.encoder.encode_images, batches))
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    assert sum(map(len, rows)) == len(images)
-    return len(images) / wall, cpu / len(images)
+    assert sum(map(len, rows)) == n
+    return n / wall, cpu / n
 
 
-def measure(runs: dict[str, tuple[Encoder, int]], images: np.ndarray, n_passes: int) -> dict[str, tuple[float, float]]:
-    """Return the medians of each encoder with its batch length, all in turn."""
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
+def long_enough(encoder: Encoder, batch_size: int, least_batches: int, images: np.ndarray) -> Way:
+    """Return a way with as many batches as a pass needs, the same number for each core, found by two short passes."""
+    few = Way(encoder, batch_size, N_CORES)
+    one_pass(few, images)  # and warm
+    seconds = N_CORES * batch_size / one_pass(few, images)[0]
+    return Way(encoder, batch_size, N_CORES * max(least_batches, math.ceil(PASS_S / seconds)))
+
+
+def measure(ways: dict[str, Way], images: np.ndarray, n_passes: int) -> dict[str, Rate]:
+    """Return the rate of each way, all in turn."""
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for _ in range(n_passes):
-        for name, (encoder, batch_size) in runs.items():
-            found[name].append(one_pass(encoder, images, batch_size))
-    return {
-        name: (statistics.median(rate for rate, _ in values), statistics.median(cpu for _, cpu in values))
-        for name, values in found.items()
-    }
+        for name, way in ways.items():
+            found[name].append(one_pass(way, images))
+    summaries = {}
+    for name, passes in found.items():
+        rates, cpu = zip(*passes, strict=True)
+        summaries[name] = Rate(statistics.median(rates), min(rates), max(rates), statistics.median(cpu))
+    return summaries
 
 
-def print_ways(shape: str, work: Work, ways: dict[str, Encoder], images: np.ndarray) -> None:
+def print_ways(shape: str, work: Work, encoders: dict[str, Encoder], images: np.ndarray) -> None:
     """Measure and print the table of a shape."""
-    n = N_CORES * work.batch_size
-    cosines = {name: encoder.encode_images(images[:2]) for name, encoder in ways.items()}  # and warm
-    found = measure({name: (encoder, work.batch_size) for name, encoder in ways.items()}, images[:n], work.n_passes)
-    base = found.get(BASE, next(iter(found.values())))[0]
-    print(f"\n| {shape}, {n} images in batches of {work.batch_size} | images/s | CPU ms/image | ratio | least cosine |")
-    print("|---|---|---|---|---|")
-    for name, (rate, cpu) in found.items():
-        least = float((cosines[name] * next(iter(cosines.values()))).sum(axis=1).min())
-        print(f"| {name} | {rate:.1f} | {1000 * cpu:.1f} | {rate / base:.2f} | {least:.5f} |")
+    length, least = work.batch_size, work.least_batches
+    ways = {name: long_enough(encoder, length, least, images) for name, encoder in encoders.items()}
+    found = measure(ways, images, work.n_passes)
+    base = found.get(BASE, next(iter(found.values()))).median
+    title = f"{shape}, batches of {length}, median of {work.n_passes} passes"
+    print(
+        f"\n| {title} | images in a pass | images/s | least to most | CPU ms/image | ratio |\n|---|---|---|---|---|---|"
+    )
+    for name, rate in found.items():
+        figures = f"{rate.median:.1f} | {rate.least:.1f} to {rate.most:.1f} | {1000 * rate.cpu_s:.1f}"
+        print(f"| {name} | {ways[name].n_batches * length} | {figures} | {rate.median / base:.2f} |", flush=True)
 
 
-def print_batches(shape: str, work: Work, ways: dict[str, Encoder], images: np.ndarray) -> None:
+def print_batches(shape: str, work: Work, encoders: dict[str, Encoder], images: np.ndarray) -> None:
     """Measure and print what the length of a batch does."""
-    chosen = {name: ways[name] for name in (EACH, BF16, INT8) if name in ways}
-    runs = {f"{name}@{length}": (encoder, length) for name, encoder in chosen.items() for length in BATCH_LENGTHS}
-    found = measure(runs, images[: work.n_long], work.n_passes)
+    chosen = {name: encoders[name] for name in (EACH, BF16, INT8) if name in encoders}
+    ways = {
+        f"{name}@{length}": long_enough(encoder, length, 1, images)
+        for name, encoder in chosen.items()
+        for length in BATCH_LENGTHS
+    }
+    found = measure(ways, images, work.n_passes)
     heads = " | ".join(f"{length} a batch" for length in BATCH_LENGTHS)
     print(f"\n| {shape}, images/s (CPU ms/image) | {heads} |\n|---|" + "---|" * len(BATCH_LENGTHS))
     for name in chosen:
-        values = [found[f"{name}@{length}"] for length in BATCH_LENGTHS]
-        print(f"| {name} | " + " | ".join(f"{rate:.1f} ({1000 * cpu:.1f})" for rate, cpu in values) + " |")
+        rates = [found[f"{name}@{length}"] for length in BATCH_LENGTHS]
+        print(f"| {name} | " + " | ".join(f"{rate.median:.1f} ({1000 * rate.cpu_s:.1f})" for rate in rates) + " |")
 
 
-def run_shape(shape: str, work: Work) -> None:
+def run_shape(shape: str, work: Work, *, batch_lengths: bool) -> None:
     """Make the towers of a shape, measure, and let go of them."""
-    with tempfile.TemporaryDirectory() as scratch, home(Path(scratch) / "home"), ExitStack() as stack:
-        folder = tower_folder(shape)
-        n = max(N_CORES * work.batch_size, work.n_long)
+    with own_home(), ExitStack() as stack:
+        n = N_CORES * max(work.batch_size, *BATCH_LENGTHS)
         images = np.random.default_rng(0).integers(0, 256, (n, 224, 224, 3), dtype=np.uint8)
-        ways = open_ways(folder, images, int8=work.int8)
-        for encoder in ways.values():
+        encoders = open_ways(tower_folder(shape), images)
+        for encoder in encoders.values():
             stack.enter_context(encoder)
-        print_ways(shape, work, ways, images)
-        if work.n_long:
-            print_batches(shape, work, ways, images)
+        print_ways(shape, work, encoders, images)
+        if batch_lengths:
+            print_batches(shape, work, encoders, images)
 
 
-def main() -> None:
+def main(*, full: bool = False) -> None:
     """Measure and print the tables."""
     print(describe_machine())
-    for shape, work in WORK.items():
-        run_shape(shape, work)
+    for shape, work in (FULL if full else DEFAULT).items():
+        run_shape(shape, work, batch_lengths=full and shape == "ViT-B/32")
 
 
 if __name__ == "__main__":
-    main()
+    main(full="--full" in sys.argv[1:])

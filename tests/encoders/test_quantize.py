@@ -11,9 +11,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from clipsieve.encoders import load_encoder
+from clipsieve.encoders import load_encoder, quantize_towers
 from clipsieve.encoders import quantize as module
-from clipsieve.encoders import quantize_towers
 from clipsieve.encoders.catalog import pictogram_dir
 from clipsieve.encoders.folder import ModelFolder
 from clipsieve.encoders.quantize import quantize

@@ -8,11 +8,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from clipsieve.engines import DecodeLimits, LocalEngine, MaxFailures, ScanOptions, scan
-from clipsieve.errors import UsageError
+from clipsieve.engines import DecodeLimits, FidelityBar, LocalEngine, MaxFailures, ScanOptions, prepare_int8, scan
+from clipsieve.errors import ModelError, UsageError
 from clipsieve.images import BlockList, load_block_list
 from clipsieve.sources import FolderSource
 from image_files import png
+from model_folders import make_onnx_folder
 from tiny_encoder import TinyEncoder
 
 
@@ -106,6 +107,21 @@ def test_no_decoder_ever_sees_it(tmp_path):
         scan(source, tmp_path / name, TinyEncoder(), options=options, engine=LocalEngine(workers=1))
     assert rows(tmp_path / "open")[0]["failure_step"] == "decode"
     assert rows(tmp_path / "shut")[0]["failure_code"] == "blocked"
+
+
+def test_no_decoder_ever_sees_it_on_the_way_to_int8(tmp_path, monkeypatch):
+    pytest.importorskip("openvino", reason="OpenVINO runs int8 towers")
+    monkeypatch.setenv("CLIPSIEVE_HOME", str(tmp_path / "home"))
+    (tmp_path / "photos").mkdir()
+    for number in range(32):
+        (tmp_path / "photos" / f"{number:02}.png").write_bytes(png(number))
+    model = str(make_onnx_folder(tmp_path / "model"))
+    source = FolderSource(tmp_path / "photos")
+    blocked = BlockList(md5=frozenset({bytes.fromhex(md5(png(7)))}))
+    with pytest.raises(ModelError, match="too few images to calibrate") as caught:
+        prepare_int8(source, model, workers=1, block_list=blocked)
+    assert caught.value.found == "31 readable images"  # had it been decoded, they were 32
+    assert prepare_int8(source, model, workers=1, bar=FidelityBar(flipped=1)).n_skipped == 0
 
 
 @pytest.mark.slow

@@ -10,8 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from clipsieve.store import to_float32, unit_blocks
+from clipsieve.store.embedded import _read_plain
 from clipsieve.store.pages import read_plain_embeddings
 from clipsieve.store.writer import write_table
+from scored_runs import write_scored_run
 
 
 def column(n, width, missing):
@@ -80,6 +82,17 @@ def test_damaged_pages_never_do_more_than_be_refused_or_misread(tmp_path):
         (tmp_path / "part").write_bytes(damaged)
         found = read(tmp_path / "part")
         assert found is None or found[0].shape == (int(found[1].sum()), 16)
+
+
+def test_a_part_as_a_scan_writes_it_takes_the_short_way(tmp_path):
+    """The general reader gives the same, so that only the time would tell that this one was not used."""
+    run = write_scored_run(tmp_path / "run", [0.1, None, 0.9], threshold=0.5)
+    found = _read_plain(run, 0, ["image_id"])
+    assert found is not None
+    assert found.rows.column("image_id").to_pylist() == ["0000.png", "0001.png", "0002.png"]
+    expected = to_float32(run.read_images(0, ["embedding"]).column("embedding"))
+    np.testing.assert_allclose(found.values.astype(np.float32), expected, atol=1e-3)
+    assert found.present.tolist() == [True, False, True]
 
 
 @pytest.mark.slow

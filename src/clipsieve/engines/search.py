@@ -12,7 +12,7 @@ from clipsieve.classifiers.similarity import normalize
 from clipsieve.engines.classify import open_text_encoder
 from clipsieve.engines.cores import one_core_each
 from clipsieve.errors import EmbeddingError, UsageError
-from clipsieve.store import Run, read_embedded_part, unit_blocks
+from clipsieve.store import Run, normed_blocks, read_embedded_part
 
 __all__ = ["FoundImage", "nearest_images", "search"]
 
@@ -139,16 +139,17 @@ def _in_part(run: Run, index: int, vectors: Float32[np.ndarray, "q d"], k: int) 
     part = read_embedded_part(run, index, [])
     rows = np.flatnonzero(part.present)
     best = [_Nearest.none() for _ in vectors]
-    for start, block in unit_blocks(part.values):
-        near = block @ vectors.T
+    for start, block, norms in normed_blocks(part.values):
+        near = block @ vectors.T / norms[:, None]
         for q, vector in enumerate(vectors):
-            places, similarity = _in_block(block, near[:, q], vector, best[q], k)
+            places, similarity = _in_block(block, norms, near[:, q], vector, best[q], k)
             best[q] = best[q].joined(_Nearest(rows[start + places], similarity), k)
     return len(part.present), best
 
 
 def _in_block(
     block: Float32[np.ndarray, "b d"],
+    norms: Float32[np.ndarray, "b"],
     near: Float32[np.ndarray, "b"],
     vector: Float32[np.ndarray, "d"],
     best: _Nearest,
@@ -165,7 +166,7 @@ def _in_block(
         least = max(least, float(best.similarity[-1]))
     slack = 2 * len(vector) * float(np.finfo(np.float32).eps)
     places = np.flatnonzero(near >= least - slack)
-    similarity = np.einsum("ij,j->i", block[places], vector)
+    similarity = np.einsum("ij,j->i", block[places] / norms[places, None], vector)
     return places, np.clip(similarity, -1, 1, dtype=np.float32)
 
 

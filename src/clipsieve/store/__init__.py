@@ -1,6 +1,6 @@
 """The run folder: what was scanned and what was found, in files that anything can read (`docs/format.md`)."""
 
-from clipsieve.store.embedded import EmbeddedPart, read_embedded_part, unit_blocks
+from clipsieve.store.embedded import EmbeddedPart, normed_blocks, read_embedded_part, unit_blocks
 from clipsieve.store.external import ExternalEmbeddings
 from clipsieve.store.layout import FORMAT_VERSION, image_table, score_table, to_float32, valid_score_name
 from clipsieve.store.lock import locked
@@ -21,6 +21,7 @@ __all__ = [
     "find_embeddings",
     "image_table",
     "locked",
+    "normed_blocks",
     "read_embedded_part",
     "remove_superseded",
     "score_table",

@@ -15,7 +15,7 @@ from clipsieve.store.layout import DAMAGED, part_facts
 from clipsieve.store.pages import read_plain_embeddings
 from clipsieve.store.run import Run
 
-__all__ = ["EmbeddedPart", "read_embedded_part", "unit_blocks"]
+__all__ = ["EmbeddedPart", "normed_blocks", "read_embedded_part", "unit_blocks"]
 
 # Rows that are worked on at once, and less than twice as many: enough that a product of matrices is computed the same way as
 # for a whole part (a smaller one takes another way, with other last digits), few enough to stay in the cache.
@@ -80,7 +80,7 @@ def _read_plain(run: Run, index: int, columns: list[str]) -> EmbeddedPart | None
             if not {*columns, "embedding"} <= set(schema.names) or not run.is_current(part_facts(schema)):
                 return None
             mapped.seek(0)
-            embeddings = read_plain_embeddings(memoryview(mapped.read_buffer()), schema)
+            embeddings = read_plain_embeddings(memoryview(mapped.read_buffer()).cast("B"), schema)
             if embeddings is None:
                 return None
             rows = file.read(columns=columns, use_threads=False).select(columns)
@@ -99,6 +99,14 @@ def unit_blocks(values: Float[np.ndarray, "m d"]) -> Iterator[tuple[int, Float32
     Each block is the same numbers as those rows of `to_float32`. It lies where the block before lay: use it before the next.
     At least one block comes, so that of no rows something of the right shape can be computed.
     """
+    for start, block, norms in normed_blocks(values):
+        yield start, np.divide(block, norms[:, None], out=block)
+
+
+def normed_blocks(
+    values: Float[np.ndarray, "m d"],
+) -> Iterator[tuple[int, Float32[np.ndarray, "b d"], Float32[np.ndarray, "b"]]]:
+    """Yield what `unit_blocks` does, with each row's norm beside it in place of being divided by it: that is the dearest step."""
     m, width = values.shape
     edges = np.linspace(0, m, max(1, m // _BLOCK) + 1).astype(int).tolist()
     space = np.empty((max(b - a for a, b in itertools.pairwise(edges)), width), dtype=np.float32)
@@ -106,6 +114,4 @@ def unit_blocks(values: Float[np.ndarray, "m d"]) -> Iterator[tuple[int, Float32
     for start, stop in itertools.pairwise(edges):
         block = space[: stop - start]
         np.copyto(block, values[start:stop])
-        norms = np.sqrt(np.einsum("ij,ij->i", block, block))
-        block /= np.maximum(norms, least)[:, None]
-        yield start, block
+        yield start, block, np.maximum(np.sqrt(np.einsum("ij,ij->i", block, block)), least)

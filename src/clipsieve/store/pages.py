@@ -73,7 +73,7 @@ def _chunks(raw: memoryview) -> tuple[int, list[_Chunk]]:
 
     The footer is read here and not by pyarrow, which ends the process at some of the damage that a footer can have.
     """
-    if len(raw) < 12 or raw[-4:] != b"PAR1":
+    if len(raw) < 12 or bytes(raw[-4:]) != b"PAR1":
         raise ValueError("no Parquet file")
     footer, _ = _struct(raw, len(raw) - 8 - int.from_bytes(raw[-8:-4], "little"))
     found = []
