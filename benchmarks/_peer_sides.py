@@ -24,7 +24,6 @@ from clipsieve.images import fit_to_recipe
 
 __all__ = ["INT8", "MAKE_INT8", "OURS", "REDUCED", "REFERENCE", "SIDES", "core_seconds"]
 
-N_CALIBRATION = 32
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073], dtype=np.float32)
 STD = np.array([0.26862954, 0.26130258, 0.27577711], dtype=np.float32)
 LABELS = ["something positive", "something negative"]
@@ -109,6 +108,7 @@ def our_side(models: Path, **options: str) -> Iterator[Work]:
             return np.concatenate([np.array(part.column("embedding").to_pylist(), np.float32) for part in parts])
 
     with load_encoder(str(models / "onnx"), **options) as encoder:  # type: ignore[arg-type]
+        encoder.encode_images(np.zeros((1, 224, 224, 3), dtype=np.uint8))
         yield work
 
 
@@ -131,11 +131,11 @@ REDUCED = ("clipsieve bf16", INT8)
 
 def make_int8(models: Path, images: Path) -> None:
     """Make the int8 tower of a model folder, calibrated on some photographs."""
-    from clipsieve.encoders.quantize import quantize
+    from clipsieve.encoders.quantize import FEWEST_IMAGES, quantize
 
     with load_encoder(str(models / "onnx")) as encoder:
         recipe = encoder.recipe
-    pixels = [np.asarray(Image.open(path).convert("RGB")) for path in sorted(images.iterdir())[:N_CALIBRATION]]
+    pixels = [np.asarray(Image.open(path).convert("RGB")) for path in sorted(images.iterdir())[:FEWEST_IMAGES]]
     quantize(models / "onnx", np.stack([fit_to_recipe(each, recipe) for each in pixels]))
 
 

@@ -23,14 +23,13 @@ from benchmarks._machine import describe_machine
 from benchmarks._towers import own_home, tower_folder
 from clipsieve.encoders import Encoder, load_encoder
 from clipsieve.encoders.onnx import OnnxEncoder, OnnxRuntimeGraph
-from clipsieve.encoders.quantize import quantize
+from clipsieve.encoders.quantize import FEWEST_IMAGES, quantize
 from clipsieve.errors import ClipsieveError
 
 N_CORES = len(os.sched_getaffinity(0))
 BASE = "torch fp32"
 EACH, BF16, INT8 = "ONNX Runtime fp32, a call for each core", "OpenVINO bf16", "OpenVINO int8"
 BATCH_LENGTHS = (8, 16, 32)
-N_CALIBRATION = 8  # enough for speed, which is all that counts here
 PASS_S = 2.0  # shorter ones are at the mercy of what else the machine does
 
 
@@ -85,7 +84,7 @@ def in_one_call(folder: Path) -> Encoder:
 
 def in_int8(folder: Path, images: np.ndarray) -> Encoder:
     """Make the int8 tower, and return its encoder."""
-    quantize(folder, images[:N_CALIBRATION])
+    quantize(folder, images[:FEWEST_IMAGES])
     return load_encoder(str(folder), precision="int8")
 
 
@@ -125,7 +124,8 @@ def one_pass(way: Way, images: np.ndarray) -> tuple[float, float]:
 def long_enough(encoder: Encoder, batch_size: int, least_batches: int, images: np.ndarray) -> Way:
     """Return a way with as many batches as a pass needs, the same number for each core, found by two short passes."""
     few = Way(encoder, batch_size, N_CORES)
-    one_pass(few, images)  # and warm
+    encoder.encode_images(images[:batch_size])  # alone, since runtimes prepare themselves in the first call
+    one_pass(few, images)
     seconds = N_CORES * batch_size / one_pass(few, images)[0]
     return Way(encoder, batch_size, N_CORES * max(least_batches, math.ceil(PASS_S / seconds)))
 
@@ -177,7 +177,7 @@ def print_batches(shape: str, work: Work, encoders: dict[str, Encoder], images: 
 def run_shape(shape: str, work: Work, *, batch_lengths: bool) -> None:
     """Make the towers of a shape, measure, and let go of them."""
     with own_home(), ExitStack() as stack:
-        n = N_CORES * max(work.batch_size, *BATCH_LENGTHS)
+        n = max(N_CORES * max(work.batch_size, *BATCH_LENGTHS), FEWEST_IMAGES)
         images = np.random.default_rng(0).integers(0, 256, (n, 224, 224, 3), dtype=np.uint8)
         encoders = open_ways(tower_folder(shape), images)
         for encoder in encoders.values():

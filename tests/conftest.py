@@ -6,6 +6,24 @@ from pathlib import Path
 
 import pytest
 
+# What `pytest -q` leaves to `make test`, so that it takes less than a minute on two cores: the many cases of what is finished and
+# stands at the edge. A test of a module that is being worked on is run by its name, with `-m ""`.
+THOROUGH = (
+    *("classifiers/test_plain_pickle.py", "cli", "contracts", "docs", "hostile", "outputs", "review", "training"),
+    *("encoders/test_folder.py", "encoders/test_quantize.py"),
+    *("engines/test_duplicates.py", "engines/test_int8.py", "engines/test_pool_together.py", "engines/test_search.py"),
+    "engines/test_tune.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is thorough as slow."""
+    here = Path(__file__).parent
+    thorough = [here / name for name in THOROUGH]
+    for item in items:
+        if any(place == item.path or place in item.path.parents for place in thorough):
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture
 def small_disk(tmp_path) -> Iterator[Path]:

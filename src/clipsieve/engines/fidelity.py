@@ -23,28 +23,26 @@ PROMPTS = "positive-negative"
 class FidelityBar:
     """How close int8 must come to fp32 to be used.
 
-    A mean cosine of 0.998 moves the probability of an image that could fall either way by about 2 %, so only images at least so
-    far from the threshold count when decisions flip. That is one standard deviation and no bound, for d = 512, two prompts at a
-    cosine of 0.95, and errors that point anywhere.
+    Only clear decisions count when decisions flip: those further from the threshold than an error of the allowed mean cosine
+    moves a logit. That is one standard deviation, of errors that point anywhere, and no bound. For d = 512 and two prompts at a
+    cosine of 0.95 it is 0.09, or 2 % in the probability of an image that could fall either way.
 
     Attributes
     ----------
     cosine_mean, cosine_1st : float
         Least mean, and least 1st percentile, of the cosine to fp32.
     flipped : float
-        The most of the images with a clear decision that may be decided otherwise; one image may, whatever their number.
-    margin : float
-        A decision is clear where the probability is at least this far from the threshold.
+        The most of the images with a clear decision that may be decided otherwise, to the nearest image; one may, whatever their
+        number.
     """
 
     cosine_mean: float = LEAST_COSINE
     cosine_1st: float = 0.99
     flipped: float = 0.01
-    margin: float = 0.02
 
     def shortfalls(self, found: Fidelity) -> list[tuple[str, str]]:
         """Return what was expected and what was found, wherever it is below the bar."""
-        most = max(1, int(self.flipped * (found.n_measured - found.n_close)))
+        most = max(1, round(self.flipped * (found.n_measured - found.n_close)))
         checks = [
             (found.cosine_mean >= self.cosine_mean, f"mean cosine >= {self.cosine_mean}", f"{found.cosine_mean:.4f}"),
             (found.cosine_1st >= self.cosine_1st, f"1st percentile >= {self.cosine_1st}", f"{found.cosine_1st:.4f}"),
@@ -66,9 +64,9 @@ class Fidelity:
     n_flipped : int
         Images that the prompts `positive-negative` decide otherwise.
     n_flipped_clear : int
-        Those of them that fp32 decides clearly: not within the bar's margin of the threshold.
+        Those of them that fp32 decides clearly; see :class:`FidelityBar`.
     n_close : int
-        Images within it.
+        Images that it does not decide clearly.
     fp32_images_per_s, int8_images_per_s : float
         On this machine, for the encoder alone.
     """
@@ -93,8 +91,8 @@ class Comparison:
         The one to compare with; it reads the prompts too.
     pixels : uint8 array of shape (n, s, s, 3)
         As the encoder takes them, n >= 1.
-    margin : float
-        See :class:`FidelityBar`.
+    cosine : float
+        The mean cosine that is allowed, which says what decision is a clear one.
     on_images : callable
         Called with the number of images that an encoder has just encoded.
     """
@@ -103,16 +101,18 @@ class Comparison:
         self,
         fp32: Encoder,
         pixels: UInt8[np.ndarray, "n s s 3"],
-        margin: float,
+        cosine: float,
         on_images: Callable[[int], object] = lambda _n: None,
     ) -> None:
         self._pixels = pixels
-        self._margin = margin
         self._on_images = on_images
         self._embeddings, self._rate = _timed(fp32, pixels, on_images)
         self._classifier = build_zero_shot(
             builtin_prompt_set(PROMPTS), fp32.encode_texts, identity=fp32.identity, logit_scale=fp32.logit_scale
         )
+        wanted, unwanted = self._classifier.class_embeddings
+        error = np.sqrt(max(0.0, 1 - cosine**2) / len(wanted))  # along any one direction
+        self._margin = float(fp32.logit_scale * np.linalg.norm(unwanted - wanted) * error)
 
     def with_int8(self, int8: Encoder) -> Fidelity:
         """Return how another form of the same encoder compares; EmbeddingError if fp32 has no embedding of any image."""
@@ -127,7 +127,8 @@ class Comparison:
         before, after = (self._classifier.predict_proba(each)[:, 1] for each in (wanted, found))
         threshold = self._classifier.threshold
         flipped = (before >= threshold) != (after >= threshold)
-        is_close = np.abs(before - threshold) < self._margin
+        logits = self._classifier.logits(wanted)
+        is_close = np.abs(logits[:, 1] - logits[:, 0]) < self._margin
         return Fidelity(
             n_measured=len(cosines),
             cosine_mean=float(cosines.mean()),

@@ -166,7 +166,7 @@ def prepare_int8(
             pixels, n_skipped = _decode(source, pool, steps)
         calibration, measured, is_apart = _share(pixels)
         steps.left(N_CALIBRATION_PASSES * len(calibration) + 2 * len(measured))
-        comparison = Comparison(fp32, measured, bar.margin, steps)
+        comparison = Comparison(fp32, measured, bar.cosine_mean, steps)
         new: list[Fidelity] = []
         graph = quantize(
             folder,
