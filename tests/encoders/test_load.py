@@ -174,3 +174,9 @@ def test_what_torch_has_on_a_gpu_alone_is_shown_the_way_to_openvino(tmp_path):
 def test_errors_are_of_the_kinds_that_callers_catch():
     assert issubclass(HubError, Exception)
     assert not issubclass(MissingExtraError, ModelFileError)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "CPU", "", "mps"])
+def test_a_device_that_nobody_knows_is_refused_and_not_taken_for_the_cpu(device):
+    with pytest.raises(UsageError, match="there is no device"):
+        load_encoder("pictogram", device=device)

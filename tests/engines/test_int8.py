@@ -178,6 +178,7 @@ def test_no_blocked_image_calibrates_or_is_measured(tmp_path):
     assert read_quantization(Path(report.graph))["calibration"]["n_images"] == 32
 
 
+@pytest.mark.slow
 def test_with_too_few_images_a_tower_is_not_made_but_used(tmp_path):
     needs_openvino()
     model = make_onnx_folder(tmp_path / "model")

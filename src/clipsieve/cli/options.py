@@ -69,7 +69,7 @@ device = click.option(
     default="auto",
     show_default=True,
     metavar="DEVICE",
-    help="auto, cpu, cuda, or GPUs by number: cuda:0 or cuda:0,cuda:1.",
+    help="auto (one GPU, if torch runs the model and finds one), cpu, cuda (every GPU), or by number: cuda:0,cuda:1.",
 )
 
 precision = click.option(
