@@ -223,3 +223,33 @@ def test_loading_openvino_is_left_to_those_who_want_it(tmp_path):
         sys.exit("loaded" if "openvino" in sys.modules else None)"""
     done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+FIRST_CALLS = """
+import sys, threading
+import numpy as np
+from pathlib import Path
+from clipsieve.encoders.openvino import OpenVinoGraph
+sys.setswitchinterval(1e-6)  # so that what can go wrong between two threads does so more often
+graph = OpenVinoGraph(Path(sys.argv[1]) / "visual/model.onnx", 2)
+(takes,) = graph.inputs
+pixels = np.zeros([1 if side is None else side for side in takes.shape], takes.dtype)
+start = threading.Barrier(2)
+
+def call():
+    start.wait()
+    graph.run(takes.name, pixels)
+
+threads = [threading.Thread(target=call) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+@pytest.mark.slow
+def test_two_first_calls_at_once_do_not_wait_for_each_other(tmp_path):
+    folder = make_onnx_folder(tmp_path / "m")
+    for _ in range(12):
+        subprocess.run([sys.executable, "-c", FIRST_CALLS, str(folder)], check=True, timeout=60)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from threading import Lock
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -21,6 +22,10 @@ __all__ = ["OpenVinoGraph", "require_openvino"]
 
 # What a graph's floats are computed in. An int8 graph says itself which of its products are int8.
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+# The runtime's bindings set themselves up in the first call of a process, and two first calls at once may wait for each other
+# for ever.
+_FIRST_CALL = Lock()
+
 DTYPES = {"f32": "float32", "u8": "uint8", "i32": "int32", "i64": "int64"}
 
 
@@ -36,6 +41,8 @@ class OpenVinoGraph:
     precision : {"fp32", "bf16", "int8"}
         int8 for a graph that is quantized already.
     """
+
+    _has_run: ClassVar[bool] = False  # any of them, in this process
 
     def __init__(self, path: Path, n_parallel: int, *, precision: str = "fp32") -> None:
         core = _core()
@@ -58,6 +65,14 @@ class OpenVinoGraph:
 
     def run(self, name: str, batch: np.ndarray) -> np.ndarray:
         """Return the first output for a batch at the named input; see `Graph.run`."""
+        if OpenVinoGraph._has_run:
+            return self._infer(name, batch)
+        with _FIRST_CALL:
+            rows = self._infer(name, batch)
+            OpenVinoGraph._has_run = True
+        return rows
+
+    def _infer(self, name: str, batch: np.ndarray) -> np.ndarray:
         try:
             request = self._free.pop()
         except IndexError:  # all are at work for other threads
