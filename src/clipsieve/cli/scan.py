@@ -97,34 +97,27 @@ def command(
     Every image ends as one row of RUN, with its embedding or with the reason why it has none. The same command again goes
     on where an interrupted one stopped.
     """
-    from clipsieve.encoders.quantize import require_int8
-    from clipsieve.engines import BlockList, DecodeLimits, LocalEngine, MaxFailures, ScanOptions, load_block_list, scan
+    from clipsieve.engines import LocalEngine, MaxFailures, scan
     from clipsieve.sources import Columns, open_source, recognise
 
     if stale_only and overwrite:
         raise UsageError("`--stale-only` and `--overwrite` exclude each other")
     if precision == "int8":
-        require_int8(backend, device)
+        _require_int8(backend, device)
     redo: Redo = "all" if overwrite else "stale" if stale_only else "never"
     found = recognise(source) if kind == "auto" else kind
     named = Columns(**{name.removesuffix("_column"): value for name, value in columns.items()})
     if found == "embeddings":
         _refuse_unused()
-        allowed = MaxFailures.parse(max_failures)
-        _adopt(source, run, model, named, part_size, redo, allowed, quiet=quiet, as_json=as_json)
+        _adopt(
+            source, run, model, named, part_size, redo, MaxFailures.parse(max_failures), quiet=quiet, as_json=as_json
+        )
         return
     images = open_source(source, found, columns=named, max_bytes=max_bytes)
-    scan_options = ScanOptions(
-        part_size=part_size or 1000,
-        limits=DecodeLimits(max_pixels=max_pixels, max_seconds=max_seconds),
-        block_list=load_block_list(hash_list) if hash_list else BlockList(),
-        max_failures=MaxFailures.parse(max_failures),
-        exact=exact,
-    )
+    told = _scan_options(part_size, max_pixels, max_seconds, hash_list, max_failures, exact=exact)
     compared = None
     if precision == "int8":
-        precision, compared = _prepare_int8(images, run, model, scan_options, workers, redo, quiet=quiet)
-    engine = LocalEngine(workers=workers, batch_size=batch_size)
+        precision, compared = _prepare_int8(images, run, model, told, workers, redo, quiet=quiet)
     with (
         _open_encoder(model, backend, device, precision, batch_size) as encoder,
         ProgressBar(f"scanning {found}", quiet=quiet) as bar,
@@ -133,18 +126,41 @@ def command(
             images,
             run,
             encoder,
-            options=scan_options,
-            engine=engine,
+            options=told,
+            engine=LocalEngine(workers=workers, batch_size=batch_size),
             redo=redo,
             retry_failed=retry_failed,
             int8=compared,
             on_progress=bar.update,
         )
     _show(report, run, found, int8=compared, as_json=as_json)
-    if not as_json and _is_default("model"):
-        render.print_text(
-            "the encoder was `pictogram`, which knows emoji alone: for photographs, choose another --model"
-        )
+
+
+def _require_int8(backend: str, device: str) -> None:
+    """Refuse what cannot be before anything is looked at."""
+    from clipsieve.encoders.quantize import require_int8
+
+    require_int8(backend, device)
+
+
+def _scan_options(
+    part_size: int | None,
+    max_pixels: int,
+    max_seconds: float,
+    hash_list: Path | None,
+    max_failures: str,
+    *,
+    exact: bool,
+) -> ScanOptions:
+    from clipsieve.engines import BlockList, DecodeLimits, MaxFailures, ScanOptions, load_block_list
+
+    return ScanOptions(
+        part_size=part_size or 1000,
+        limits=DecodeLimits(max_pixels=max_pixels, max_seconds=max_seconds),
+        block_list=load_block_list(hash_list) if hash_list else BlockList(),
+        max_failures=MaxFailures.parse(max_failures),
+        exact=exact,
+    )
 
 
 def _open_encoder(model: str, backend: str, device: str, precision: str, batch_size: int | None) -> Encoder:
@@ -252,3 +268,7 @@ def _show(report: ScanReport, run: Path, kind: str, *, int8: Int8Report | None =
     ignored = f", {render.count(report.n_ignored, 'other file')} ignored" if report.n_ignored else ""
     render.print_text(f"read as {kind}{ignored}")
     render.print_text(f"{scanned}: {report.n_failed:,} failed, {done}")
+    if kind != "embeddings" and _is_default("model"):
+        render.print_text(
+            "the encoder was `pictogram`, which knows emoji alone: for photographs, choose another --model"
+        )
