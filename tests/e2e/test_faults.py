@@ -54,10 +54,12 @@ def finish(images: Path, run: Path) -> None:
 def test_a_second_process_is_told_so_and_leaves(images, tmp_path):
     first = start(images, tmp_path / "run")
     wait_for_parts(tmp_path / "run", 2, first)
+    first.send_signal(signal.SIGSTOP)  # else it may be done before the second one has begun
     before = (tmp_path / "run" / "run.json").read_bytes()
     second = start(images, tmp_path / "run")
     out, complaints = second.communicate(timeout=60)
     assert first.poll() is None
+    first.send_signal(signal.SIGCONT)
     assert (second.returncode, out) == (1, "")
     error = complaints.partition("error: ")[2]
     assert error.startswith(f"another process is writing to `{tmp_path / 'run'}`")

@@ -105,7 +105,7 @@ def load_encoder(
         raise UsageError(
             "a batch holds at least one image", expected="a batch size of 1 or more", found=str(batch_size)
         )
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+    if not re.fullmatch(r"auto|(cpu|cuda)(:\d+)?", device):
         raise UsageError(f"there is no device `{device}`", expected="auto, cpu, cuda or cuda:N")
     place = find_place(model)
     chosen = _choose_backend(place.path, backend, device, precision)
