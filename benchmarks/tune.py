@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks._machine import describe_machine
 from clipsieve.classifiers import Classifier, ZeroShot
 from clipsieve.classifiers.methods import SoftPromptMethod
-from clipsieve.engines.cores import one_core_each
+from clipsieve.cores import one_core_each
 from clipsieve.evaluation.protocols import Split, paper_splits
 
 N_WANTED, N_UNWANTED, DIM = 962, 712, 768

@@ -135,12 +135,7 @@ def export(model: str, destination: Path, *, as_json: bool) -> None:
 @options.source_kind
 @options.columns
 @options.workers
-@click.option(
-    "--hash-list",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="sha256 or md5 of files that are never opened, one a line.",
-)
+@options.hash_list
 @click.option("--force", is_flag=True, help="Make another one, calibrated on these images.")
 @options.quiet
 @options.as_json

@@ -15,6 +15,7 @@ __all__ = [
     "columns",
     "device",
     "exact",
+    "hash_list",
     "limits",
     "model",
     "part_size",
@@ -100,6 +101,13 @@ exact = click.option(
     "--exact",
     is_flag=True,
     help="Decode and scale every pixel, as the encoder's reference does. Slower: large images are else reduced on the way.",
+)
+
+hash_list = click.option(
+    "--hash-list",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="sha256 or md5 of files that are never opened, one a line.",
 )
 
 workers = click.option(

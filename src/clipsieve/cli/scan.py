@@ -49,12 +49,7 @@ __all__ = ["command"]
 @options.workers
 @options.part_size
 @options.limits
-@click.option(
-    "--hash-list",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="sha256 or md5 of files that are never opened, one a line.",
-)
+@options.hash_list
 @click.option(
     "--max-failures", metavar="N|P%", default="100%", show_default=True, help="Stop when more images failed than this."
 )

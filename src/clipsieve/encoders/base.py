@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from clipsieve.errors import EmbeddingError
 from clipsieve.types import EncoderIdentity, Preprocessing
 
 __all__ = ["Encoder"]
@@ -79,6 +80,16 @@ class Encoder(ABC):
         EmbeddingError
             If the side is not the recipe's.
         """
+
+    def check_size(self, pixels: np.ndarray) -> None:
+        """Raise EmbeddingError if images are not of the recipe's size."""
+        side = self.recipe.size_px
+        if pixels.shape[1:] != (side, side, 3):
+            raise EmbeddingError(
+                "the images have another size than the encoder's input",
+                expected=f"(n, {side}, {side}, 3)",
+                found=str(pixels.shape),
+            )
 
     @abstractmethod
     def encode_texts(self, texts: Sequence[str]) -> Float32[np.ndarray, "n d"]:

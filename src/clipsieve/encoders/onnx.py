@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
@@ -12,12 +11,13 @@ from threading import Lock
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from clipsieve.cores import n_cores
 from clipsieve.encoders.base import Encoder
 from clipsieve.encoders.folder import ModelFolder
 from clipsieve.encoders.quantize_towers import precision_of
 from clipsieve.encoders.tokenizer import TextTokenizer
 from clipsieve.encoders.tower import Graph, GraphInput, Normalizer, Tower
-from clipsieve.errors import EmbeddingError, ModelFileError, UsageError
+from clipsieve.errors import ModelFileError, UsageError
 from clipsieve.types import EncoderIdentity
 
 __all__ = ["OnnxEncoder", "OnnxRuntimeGraph"]
@@ -133,7 +133,7 @@ class OnnxEncoder(Encoder):
         self._folder = ModelFolder.open(path)
         self._name = name
         self._location = location
-        self._threads = threads or len(os.sched_getaffinity(0))
+        self._threads = threads or n_cores()
         self._device = device
         if device.startswith("cuda"):
             _require_cuda(device)
@@ -217,13 +217,7 @@ class OnnxEncoder(Encoder):
 
     def encode_images(self, pixels: UInt8[np.ndarray, "n s s 3"]) -> Float32[np.ndarray, "n d"]:
         """Scale, normalize and encode; more than `best_batch_size` images are shared among the cores."""
-        side = self._folder.recipe.size_px
-        if pixels.shape[1:] != (side, side, 3):
-            raise EmbeddingError(
-                "the images have another size than the encoder's input",
-                expected=f"(n, {side}, {side}, 3)",
-                found=str(pixels.shape),
-            )
+        self.check_size(pixels)
         step = self.best_batch_size
         if len(pixels) <= step:
             return self._encode_batch(pixels)

@@ -25,7 +25,7 @@ from clipsieve.encoders.huggingface import HuggingFaceFolder
 from clipsieve.encoders.torch_export import export_towers
 from clipsieve.encoders.torch_images import ImageTower, text_features, unit_rows
 from clipsieve.encoders.torch_tuned import COMPILE_OPTIONS, TunedTower
-from clipsieve.errors import EmbeddingError, ModelFileError, UsageError
+from clipsieve.errors import ModelFileError, UsageError
 from clipsieve.types import EncoderIdentity
 
 __all__ = ["TorchEncoder", "text_features", "visible_gpus"]
@@ -152,13 +152,7 @@ class TorchEncoder(Encoder):
 
     def encode_images(self, pixels: UInt8[np.ndarray, "n s s 3"]) -> Float32[np.ndarray, "n d"]:
         """Copy bytes to the device, normalize there and encode; see `Encoder.encode_images`."""
-        side = self.folder.recipe.size_px
-        if pixels.shape[1:] != (side, side, 3):
-            raise EmbeddingError(
-                "the images have another size than the encoder's input",
-                expected=f"(n, {side}, {side}, 3)",
-                found=str(pixels.shape),
-            )
+        self.check_size(pixels)
         if len(pixels) == 0:
             return np.zeros((0, self.folder.embedding_dim), dtype=np.float32)
         if self._device.type == "cuda":

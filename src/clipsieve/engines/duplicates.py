@@ -13,11 +13,10 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
 from clipsieve.errors import MissingExtraError, UsageError
-from clipsieve.store import Run, to_float32
+from clipsieve.store import Run, read_embedded_part, unit_blocks
 
 __all__ = ["Duplicates", "find_duplicates"]
 
-BLOCK = 1024  # rows that are settled at once
 FLAT_UP_TO = 20_000  # rows; so few are compared with every leader
 ROWS_PER_CELL, TRAIN_PER_CELL = 640, 40
 N_PROBES = 8  # cells that are looked into for each image
@@ -111,24 +110,20 @@ def find_duplicates(
 
 
 def _blocks(run: Run) -> Iterator[tuple[Int64[np.ndarray, "b"], Float32[np.ndarray, "b d"]]]:
-    """Yield rows that have an embedding, and their embeddings."""
-    rows, held, start = [], [], 0
-    for table in run.iter_images(["embedding"]):
-        column = table.column("embedding")
-        rows.append(start + np.flatnonzero(~column.is_null().to_numpy()))
-        held.append(to_float32(column))
-        start += table.num_rows
-        if sum(map(len, rows)) >= BLOCK:
-            yield from _cut(rows, held)
-            rows, held = [], []
-    yield from _cut(rows, held)
+    """Yield rows that have an embedding, and their embeddings; these lie where the ones before lay."""
+    first = 0
+    for index in range(run.manifest.n_parts):
+        part = read_embedded_part(run, index, [])
+        rows = first + np.flatnonzero(part.present)
+        for start, block in unit_blocks(part.values):
+            if len(block):
+                yield rows[start : start + len(block)], block
+        first += len(part.present)
 
 
-def _cut(rows: list[np.ndarray], held: list[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    if sum(map(len, rows)):
-        numbers, unit = np.concatenate(rows).astype(np.int64), np.concatenate(held)
-        for first in range(0, len(numbers), BLOCK):
-            yield numbers[first : first + BLOCK], unit[first : first + BLOCK]
+def _count_embeddings(run: Run) -> int:
+    codes = [table.column("failure_code") for table in run.iter_images(["failure_code"])]
+    return sum(column.null_count for column in codes)
 
 
 def _settle(
@@ -159,7 +154,7 @@ def _build_index(run: Run) -> Any:  # noqa: ANN401
     flat = faiss.IndexIDMap(faiss.IndexFlatIP(dim))
     if run.manifest.n_images <= FLAT_UP_TO:
         return flat
-    n_embeddings = sum(len(rows) for rows, _ in _blocks(run))  # of a list of dead links, few have one
+    n_embeddings = _count_embeddings(run)  # of a list of dead links, few have one
     if n_embeddings <= FLAT_UP_TO:
         return flat
     n_cells = n_embeddings // ROWS_PER_CELL

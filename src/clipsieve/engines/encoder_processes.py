@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 from collections.abc import Sequence
 from typing import Any
@@ -11,10 +10,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from clipsieve.cores import n_cores
 from clipsieve.encoders import Encoder
 from clipsieve.engines.encoder_process import EncoderProcess, Slot
 from clipsieve.engines.encoder_worker import Shared
-from clipsieve.errors import EmbeddingError, EncoderMismatchError, UsageError
+from clipsieve.errors import EncoderMismatchError, UsageError
 from clipsieve.types import EncoderIdentity, Preprocessing
 
 __all__ = ["EncoderProcesses", "split_devices"]
@@ -117,13 +117,7 @@ class EncoderProcesses(Encoder):
 
     def encode_images(self, pixels: UInt8[np.ndarray, "n s s 3"]) -> Float32[np.ndarray, "n d"]:
         """Encode on a device that is free, or the next one that will be; see `Encoder.encode_images`."""
-        side = self.recipe.size_px
-        if pixels.shape[1:] != (side, side, 3):
-            raise EmbeddingError(
-                "the images have another size than the encoder's input",
-                expected=f"(n, {side}, {side}, 3)",
-                found=str(pixels.shape),
-            )
+        self.check_size(pixels)
         step = self.best_batch_size
         parts = [self._encode(pixels[start : start + step]) for start in range(0, len(pixels), step)]
         return np.concatenate(parts) if parts else np.zeros((0, self._identity.embedding_dim), dtype=np.float32)
@@ -169,7 +163,7 @@ def _shared_cores(devices: Sequence[str]) -> dict[str, int]:
     """Return how many threads each process may have: on GPUs one, since the cores are for decoding."""
     if all(device.startswith("cuda") for device in devices):
         return {"threads": 1}
-    return {"threads": max(1, len(os.sched_getaffinity(0)) // len(devices))}
+    return {"threads": max(1, n_cores() // len(devices))}
 
 
 def _only(told: Sequence[dict[str, Any]], devices: Sequence[str]) -> EncoderIdentity:

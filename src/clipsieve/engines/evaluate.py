@@ -11,7 +11,7 @@ import numpy as np
 
 from clipsieve.classifiers import Classifier, ZeroShot
 from clipsieve.classifiers.methods import Method
-from clipsieve.engines.cores import one_core_each
+from clipsieve.cores import one_core_each
 from clipsieve.engines.rated_images import RatedImages
 from clipsieve.engines.targets import build_targets
 from clipsieve.errors import UsageError

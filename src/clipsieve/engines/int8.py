@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from clipsieve.cores import n_cores
 from clipsieve.encoders import Encoder, load_encoder
 from clipsieve.encoders.folder import ModelFolder
 from clipsieve.encoders.place import find_graphs
@@ -154,7 +154,7 @@ def prepare_int8(
     folder = find_graphs(model)
     steps = _Steps(on_progress)
     with load_encoder(model, backend="onnx", device="cpu") as fp32:
-        n_workers = workers or len(os.sched_getaffinity(0))
+        n_workers = workers or n_cores()
         with DecodePool(
             n_workers,
             fp32.recipe,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from clipsieve.cores import n_cores
 from clipsieve.encoders import Encoder
 from clipsieve.engines.base import Engine, Row
 from clipsieve.engines.options import ScanOptions
@@ -54,7 +54,7 @@ class LocalEngine(Engine):
     ) -> Generator[tuple[Shard, list[Row]], None, None]:
         """Decode ahead of the encoder, and encode ahead of what is written, across the borders of shards; see `Engine.embed`."""
         ahead, todo = itertools.tee(shards)
-        n_workers = self.workers or len(os.sched_getaffinity(0))
+        n_workers = self.workers or n_cores()
         encoder.expect(batch_size=self.batch_size)
         batch_size = self.batch_size or encoder.best_batch_size
         pool = DecodePool(

@@ -12,7 +12,7 @@ from jaxtyping import Float, Float32
 
 from clipsieve._version import __version__
 from clipsieve.classifiers import Classifier, check_encoder, check_large_dimensions
-from clipsieve.engines.cores import one_core_each
+from clipsieve.cores import one_core_each
 from clipsieve.engines.score_facts import ScoreCalibration, classifier_facts, read_score_facts
 from clipsieve.errors import UsageError
 from clipsieve.store import (

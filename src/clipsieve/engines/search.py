@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from clipsieve.classifiers.similarity import normalize
+from clipsieve.cores import one_core_each
 from clipsieve.engines.classify import open_text_encoder
-from clipsieve.engines.cores import one_core_each
 from clipsieve.errors import EmbeddingError, UsageError
 from clipsieve.store import Run, normed_blocks, read_embedded_part
 

@@ -11,9 +11,9 @@ from jaxtyping import Bool, Int64
 
 from clipsieve.classifiers import Classifier, SoftPrompts, ZeroShot
 from clipsieve.classifiers.methods import Method
+from clipsieve.cores import one_core_each
 from clipsieve.engines.classify import load_classifier_for
 from clipsieve.engines.context import ContextMethod
-from clipsieve.engines.cores import one_core_each
 from clipsieve.engines.lineage import is_in_words, tuned_on
 from clipsieve.engines.rated_images import JoinReport, RatedImages, join_ratings
 from clipsieve.engines.rating_files import Ratings

@@ -11,7 +11,6 @@ from jaxtyping import Int64
 
 from clipsieve.errors import RunConflictError
 from clipsieve.review.kept import ByteBounded
-from clipsieve.review.run_parts import read_images
 from clipsieve.store import Run
 
 __all__ = ["Described", "Describer"]
@@ -81,7 +80,7 @@ class Describer:
         kept = self._kept.get(part)
         if kept is not None:
             return kept
-        table = read_images(self._run, part, _COLUMNS).select(_COLUMNS)
+        table = self._run.read_images(part, _COLUMNS).select(_COLUMNS)
         if table.num_rows != self._starts[part + 1] - self._starts[part]:
             raise RunConflictError(
                 f"`{self._run.path}` was scanned anew while it was open", hint="open it again to see what it holds now"

@@ -13,7 +13,7 @@ import numpy as np
 
 from clipsieve.classifiers import Classifier, save_classifier
 from clipsieve.classifiers.methods import Method, ProbeMethod, SoftPromptMethod
-from clipsieve.engines.cores import one_core_each
+from clipsieve.cores import one_core_each
 from clipsieve.engines.rated_images import RatedImages, join_ratings
 from clipsieve.engines.score import score
 from clipsieve.engines.score_facts import ScoreFacts, read_score_facts

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Int32, Int64
 
-from clipsieve.review.run_parts import inputs_of, read_images
 from clipsieve.store import Run
+from clipsieve.store.layout import inputs_of
 from clipsieve.types import FailureCode
 
 __all__ = ["N_READERS", "RunImages"]
@@ -141,13 +141,13 @@ def _read_part(run: Run, index: int) -> _Part:
     is_own = run.external is None
     # What failed among embeddings that lie elsewhere, only reading them all would tell.
     columns = ["image_id", "label", *(["sha256", "failure_code"] if is_own else [])]
-    table = read_images(run, index, columns)
+    table = run.read_images(index, columns)
     n = table.num_rows
     digests = table.column("sha256") if is_own else pa.chunked_array([pa.nulls(n, pa.string())])
     codes = table.column("failure_code") if is_own else pa.chunked_array([pa.nulls(n, pa.string())])
     blocked = pc.fill_null(pc.equal(codes, FailureCode.BLOCKED.value), False)  # noqa: FBT003 - arrow's own signature
     return _Part(
-        inputs_of(table),
+        inputs_of(table.schema),
         table.column("image_id"),
         table.column("label"),
         digests,

@@ -11,14 +11,9 @@ import pyarrow.parquet as pq
 
 from clipsieve.errors import RunConflictError
 from clipsieve.store import Run
-from clipsieve.store.layout import part_facts
+from clipsieve.store.layout import DAMAGED, inputs_of
 
-__all__ = ["inputs_of", "part_sizes", "read_images", "read_probability", "stamp_of_run"]
-
-
-def read_images(run: Run, index: int, columns: list[str]) -> pa.Table:
-    """Return some columns of one part of the images; errors as for `Run.read_images`."""
-    return run.read_images(index, columns)
+__all__ = ["part_sizes", "read_probability", "stamp_of_run"]
 
 
 def read_probability(run: Run, name: str, index: int, inputs: str | None, n_rows: int) -> pa.ChunkedArray:
@@ -33,20 +28,15 @@ def read_probability(run: Run, name: str, index: int, inputs: str | None, n_rows
     index : int
         Of the part.
     inputs : str or None
-        What the images' part was made of; see `inputs_of`.
+        What the images' part was made of.
     n_rows : int
         Its rows.
     """
     path = run.score_part(name, index)
     table = run.read_part(path, ["probability"])
-    if inputs_of(table) != inputs or table.num_rows != n_rows:
+    if inputs_of(table.schema) != inputs or table.num_rows != n_rows:
         _refuse(run, name)
     return table.column("probability")
-
-
-def inputs_of(table: pa.Table) -> str | None:
-    """Return the fingerprint of what a part was made of."""
-    return part_facts(table.schema).get("clipsieve.inputs")
 
 
 def part_sizes(run: Run) -> list[int]:
@@ -77,7 +67,7 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 def _size(run: Run, index: int) -> int:
     try:
         return int(pq.read_metadata(run.image_part(index), memory_map=True).num_rows)
-    except (OSError, pa.ArrowException):
+    except DAMAGED:
         return int(run.read_images(index, ["image_id"]).num_rows)
 
 

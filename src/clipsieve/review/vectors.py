@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
+from clipsieve.cores import n_cores
 from clipsieve.engines.concepts import ConceptVectors
 from clipsieve.errors import EmbeddingError, RunConflictError
 from clipsieve.review.quantize import Quantized, approximate, quantize
@@ -241,11 +241,6 @@ class VectorIndex:
             order = np.lexsort((rows, -cosines))[:n]
             rows, cosines = rows[order], cosines[order]
         return rows, np.clip(cosines, -1, 1).astype(np.float32)
-
-
-def n_cores() -> int:
-    """Return the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _stored_type(run: Run) -> np.dtype[np.float16] | np.dtype[np.float32]:

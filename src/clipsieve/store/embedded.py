@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Float32
 
-from clipsieve.store.layout import DAMAGED, part_facts
+from clipsieve.store.layout import DAMAGED, inputs_of, part_facts
 from clipsieve.store.pages import read_plain_embeddings
 from clipsieve.store.run import Run
 
@@ -69,7 +69,7 @@ def read_embedded_part(run: Run, index: int, columns: list[str]) -> EmbeddedPart
     present: np.ndarray = column.is_valid().to_numpy()
     stored = column.combine_chunks().drop_null().flatten().to_numpy(zero_copy_only=False)
     values = stored.reshape(-1, column.type.list_size)
-    return EmbeddedPart(table.select(columns), values, present, _inputs(table.schema))
+    return EmbeddedPart(table.select(columns), values, present, inputs_of(table.schema) or "")
 
 
 def _read_plain(run: Run, index: int, columns: list[str]) -> EmbeddedPart | None:
@@ -86,11 +86,7 @@ def _read_plain(run: Run, index: int, columns: list[str]) -> EmbeddedPart | None
             rows = file.read(columns=columns, use_threads=False).select(columns)
     except DAMAGED:
         return None
-    return EmbeddedPart(rows, *embeddings, _inputs(schema))
-
-
-def _inputs(schema: pa.Schema) -> str:
-    return part_facts(schema).get("clipsieve.inputs", "")
+    return EmbeddedPart(rows, *embeddings, inputs_of(schema) or "")
 
 
 def unit_blocks(values: Float[np.ndarray, "m d"]) -> Iterator[tuple[int, Float32[np.ndarray, "b d"]]]:

@@ -18,6 +18,7 @@ __all__ = [
     "SCORE_SCHEMA",
     "image_schema",
     "image_table",
+    "inputs_of",
     "part_facts",
     "part_name",
     "score_table",
@@ -47,6 +48,11 @@ MAX_TEXT_BYTES = 2**31 - 1  # of a column in one array
 def part_facts(schema: pa.Schema) -> dict[str, str]:
     """Return what a part says of itself: its format, and the fingerprints of what it was made from."""
     return {k.decode(): v.decode() for k, v in (schema.metadata or {}).items() if k.startswith(b"clipsieve.")}
+
+
+def inputs_of(schema: pa.Schema) -> str | None:
+    """Return the fingerprint of what a part was made of."""
+    return part_facts(schema).get("clipsieve.inputs")
 
 
 def part_name(index: int) -> str:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from clipsieve.errors import EncoderMismatchError, RunConflictError, RunCorruptError, RunNotFoundError
 from clipsieve.store.external import ExternalEmbeddings
-from clipsieve.store.layout import DAMAGED, part_facts, part_name
+from clipsieve.store.layout import DAMAGED, inputs_of, part_facts, part_name
 from clipsieve.store.lock import LOCK_NAME
 from clipsieve.store.manifest import RunManifest
 from clipsieve.store.writer import append_line, write_json, write_table
@@ -206,7 +206,7 @@ class Run:
         for index, images in enumerate(self.iter_images(columns)):
             path = self.score_part(name, index)
             scores = self.read_part(path, score_columns)
-            if _inputs(scores) != _inputs(images) or scores.num_rows != images.num_rows:
+            if inputs_of(scores.schema) != inputs_of(images.schema) or scores.num_rows != images.num_rows:
                 raise RunCorruptError(
                     f"the scores `{name}` are older than the scan (`{path}`)",
                     hint=f"score again: `clipsieve score {self.path} -c ...`",
@@ -288,7 +288,3 @@ class Run:
             except ValueError:
                 continue
         return found
-
-
-def _inputs(table: pa.Table) -> str | None:
-    return part_facts(table.schema).get("clipsieve.inputs")

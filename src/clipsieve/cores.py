@@ -1,4 +1,4 @@
-"""Small fits side by side, each on one core.
+"""The cores of this process, and small fits side by side, each on one of them.
 
 A library for linear algebra divides a product among its own threads, in an order that depends on their number; the last digits
 follow. With one thread in each fit they do not, and fits beside each other use the cores better than one fit on all of them.
@@ -11,7 +11,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-__all__ = ["one_core_each"]
+__all__ = ["n_cores", "one_core_each"]
+
+
+def n_cores() -> int:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
@@ -19,8 +24,7 @@ def one_core_each() -> Iterator[ThreadPoolExecutor]:
     """Yield a pool with a thread for each core; in it, and beside it, linear algebra stays on one core."""
     from threadpoolctl import threadpool_limits
 
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    pool = ThreadPoolExecutor(n_cores)
+    pool = ThreadPoolExecutor(n_cores())
     with threadpool_limits(limits=1, user_api="blas"):
         try:
             yield pool
