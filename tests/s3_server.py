@@ -26,6 +26,7 @@ class S3Server:
     """
 
     def __enter__(self) -> "S3Server":
+        _forget_clients()
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -49,6 +50,7 @@ class S3Server:
     def __exit__(self, *_: object) -> None:
         self.process.kill()
         self.process.wait()
+        _forget_clients()
 
     def _wait(self) -> bool:
         for _ in range(200):
@@ -94,6 +96,13 @@ class S3Server:
         request = urllib.request.Request(self.url + FAULTS_PATH, data=body)
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.load(answer)
+
+
+def _forget_clients() -> None:
+    """Forget the file systems of this process: each is kept with the server that it was made for, and other tests have their own."""
+    from s3fs import S3FileSystem
+
+    S3FileSystem.clear_instance_cache()
 
 
 class _Faults:
