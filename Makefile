@@ -19,8 +19,12 @@ test: $(VENV)/.test  ## Install what the tests need and run all of them
 quick: $(VENV)/.test  ## Run the default tests only (no torch, no browser, no whole installs)
 	$(BIN)/python -m pytest -q
 
-lint: $(VENV)/.test  ## Check style and the import rule
+lint: $(VENV)/.test  ## Check style, the import rule, scripts and deploy/
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+	$(BIN)/hadolint deploy/Dockerfile
+	$(BIN)/shellcheck deploy/slurm.sh
+	$(BIN)/shellcheck -x -P SCRIPTDIR -s sh scripts/debian scripts/demo scripts/lock scripts/make-venv scripts/need .ci/run
+	$(BIN)/yamllint --strict deploy/rayjob.yaml
 
 format: $(VENV)/.test  ## Rewrite the code in the project's style
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .

@@ -24,11 +24,8 @@ from PIL import Image
 
 from benchmarks._machine import describe_machine
 from clipsieve import load_encoder, open_source, scan, write_demo_data
-from clipsieve.encoders import Encoder
-from clipsieve.engines import ScanOptions
-from clipsieve.engines.base import Engine, Row
-from clipsieve.sources import Source
-from clipsieve.store import StoredEmbeddings
+from clipsieve.engines import LocalEngine
+from clipsieve.engines.base import FinishedShard, ScanJob
 from clipsieve.types import EmbeddedImage, FileFacts, ImageRef, Shard
 
 SIZES, FULL_SIZES = (1_000, 5_000, 20_000), (1_000, 10_000, 100_000, 1_000_000)
@@ -130,25 +127,19 @@ def scans(scratch: Path, images: list[bytes], sizes: tuple[int, ...]) -> None:
             before = n, found.seconds
 
 
-class Finished(Engine):
+class Finished(LocalEngine):
     """Gives every input the same embedding, and opens none: a run is there as if it had been scanned."""
 
     def embed(
-        self,
-        source: Source,  # noqa: ARG002
-        shards: Iterable[Shard],
-        encoder: Encoder,
-        options: ScanOptions,  # noqa: ARG002
-        on_images: Callable[[int], object],
-        known: StoredEmbeddings,  # noqa: ARG002
-    ) -> Generator[tuple[Shard, list[Row]], None, None]:
+        self, job: ScanJob, shards: Iterable[Shard], on_images: Callable[[int], object]
+    ) -> Generator[FinishedShard, None, None]:
         """Yield each shard with its rows."""
-        dim = encoder.identity.embedding_dim
+        dim = job.encoder.identity.embedding_dim
         embedding, facts = np.full(dim, dim**-0.5, np.float32), FileFacts("0" * 64, 1000, 32, 32, "JPEG")
         for shard in shards:
             refs = (ImageRef(f"{shard.index}-{i}", "file:///", None, None, b"") for i in range(shard.n_images))
             on_images(shard.n_images)
-            yield shard, [EmbeddedImage(ref, facts, embedding) for ref in refs]
+            yield job.finish(shard, [EmbeddedImage(ref, facts, embedding) for ref in refs])
 
 
 def resumes(scratch: Path, images: list[bytes], n: int) -> None:

@@ -1,14 +1,14 @@
 """Units of an export, made from a source as a scan would have left them."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 
 from clipsieve.evaluation.operating_points import Decision
-from clipsieve.outputs.export.base import Unit, Writer, Written
+from clipsieve.outputs.export.base import Places, Unit, Writer, Written
 from clipsieve.outputs.export.destination import Destination
 from clipsieve.sources import Source
 from clipsieve.types import Failure, ImageRef
@@ -48,4 +48,13 @@ def export(
 ) -> list[Written]:
     """Write every unit of a source; by default with three places."""
     where = places(folder, *decisions)
-    return [writer.write(unit, where) for unit in units(source, writer, decide)]
+    return write_all(writer, units(source, writer, decide), where)
+
+
+def write_all(writer: Writer, given: Iterable[Unit], where: Places) -> list[Written]:
+    """Write units as an export does: `finish` knows of them afterwards."""
+    written = []
+    for unit in given:
+        written.append(writer.write(unit, where))
+        writer.remember(unit, written[-1])
+    return written

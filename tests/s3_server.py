@@ -99,7 +99,7 @@ class S3Server:
 
 
 def _forget_clients() -> None:
-    """Forget the file systems of this process: each is kept with the server that it was made for, and other tests have their own."""
+    """Forget the file systems of this process: each is kept with the server that it was made for, and tests have their own."""
     from s3fs import S3FileSystem
 
     S3FileSystem.clear_instance_cache()

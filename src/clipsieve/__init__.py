@@ -38,7 +38,6 @@ if TYPE_CHECKING:
         build_method,
         estimate_prevalence,
         evaluate_predictions,
-        evaluate_runs,
         find_duplicates,
         join_ratings,
         load_block_list,
@@ -46,13 +45,16 @@ if TYPE_CHECKING:
         prepare_int8,
         read_image_verdicts,
         read_ratings,
-        scan,
-        score,
-        search,
         set_threshold,
-        tune,
         write_plan,
     )
+
+    # From their modules: a checker may take a name of the package for the module of the same name.
+    from clipsieve.engines.evaluate_runs import evaluate_runs
+    from clipsieve.engines.scan import scan
+    from clipsieve.engines.score import score
+    from clipsieve.engines.search import search
+    from clipsieve.engines.tune import tune
     from clipsieve.errors import ClipsieveError
     from clipsieve.outputs import (
         ExportOptions,

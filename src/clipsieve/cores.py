@@ -20,11 +20,14 @@ def n_cores() -> int:
 
 
 @contextmanager
-def one_core_each() -> Iterator[ThreadPoolExecutor]:
-    """Yield a pool with a thread for each core; in it, and beside it, linear algebra stays on one core."""
+def one_core_each(n_threads: int | None = None) -> Iterator[ThreadPoolExecutor]:
+    """Yield a pool with a thread for each core; in it, and beside it, linear algebra stays on one core.
+
+    More threads than cores are for work that mostly waits, such as for a service.
+    """
     from threadpoolctl import threadpool_limits
 
-    pool = ThreadPoolExecutor(n_cores())
+    pool = ThreadPoolExecutor(n_threads or n_cores())
     with threadpool_limits(limits=1, user_api="blas"):
         try:
             yield pool

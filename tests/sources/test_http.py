@@ -13,7 +13,8 @@ import time
 import pytest
 
 from clipsieve.engines import LocalEngine, scan
-from clipsieve.sources import connect, open_source
+from clipsieve.remote import connect
+from clipsieve.sources import open_source
 from clipsieve.store import Run
 from clipsieve.types import Failure, FailureCode
 from image_files import png, tar
@@ -96,7 +97,7 @@ def test_what_gives_access_is_neither_shown_nor_stored(site, tmp_path):
 def test_a_server_that_stays_silent_costs_a_bounded_time(site, monkeypatch):
     www, url = site
     monkeypatch.setattr(connect, "READ_TIMEOUT_S", 1)
-    monkeypatch.setattr("clipsieve.sources.retry.ATTEMPTS", 2)
+    monkeypatch.setattr("clipsieve.remote.retry.ATTEMPTS", 2)
     (www / "0.png").write_bytes(png(0))
     (www / "t.csv").write_text(f"url\n{url}/hang.png\n{url}/0.png\n")
     begun_s = time.monotonic()

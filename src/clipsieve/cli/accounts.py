@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from clipsieve.cli import options, render
 from clipsieve.cli.command import Group
 from clipsieve.cli.ledger_options import ledger, open_ledger_of
+
+if TYPE_CHECKING:
+    from clipsieve.store import RunPath
 
 __all__ = ["command"]
 
@@ -33,7 +36,7 @@ def command() -> None:
     "--adjudicator", "is_adjudicator", is_flag=True, help="May also settle what others differ about, and let it learn."
 )
 @ledger
-def add(run: Path, name: str, place: str | None, *, is_adjudicator: bool) -> None:
+def add(run: RunPath, name: str, place: str | None, *, is_adjudicator: bool) -> None:
     """Add an account for NAME.
 
     Asks for the password, or reads it from the first line of stdin if that is no terminal.
@@ -50,7 +53,7 @@ def add(run: Path, name: str, place: str | None, *, is_adjudicator: bool) -> Non
 @options.run_argument
 @ledger
 @options.as_json
-def list_(run: Path, place: str | None, *, as_json: bool) -> None:
+def list_(run: RunPath, place: str | None, *, as_json: bool) -> None:
     """List the accounts."""
     from clipsieve.store import Run
 
@@ -68,7 +71,7 @@ def list_(run: Path, place: str | None, *, as_json: bool) -> None:
 @options.run_argument
 @click.argument("name", metavar="NAME")
 @ledger
-def remove(run: Path, name: str, place: str | None) -> None:
+def remove(run: RunPath, name: str, place: str | None) -> None:
     """Remove the account of NAME; what they decided stays."""
     from clipsieve.store import Run
 
@@ -81,7 +84,7 @@ def remove(run: Path, name: str, place: str | None) -> None:
 @options.run_argument
 @click.argument("name", metavar="NAME")
 @ledger
-def set_password(run: Path, name: str, place: str | None) -> None:
+def set_password(run: RunPath, name: str, place: str | None) -> None:
     """Give NAME a new password; they must log in again.
 
     Asks for it, or reads it from the first line of stdin if that is no terminal.

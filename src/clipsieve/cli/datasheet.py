@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,9 @@ from clipsieve.cli import options, render
 from clipsieve.cli.command import Command
 from clipsieve.cli.progress import ProgressBar
 from clipsieve.cli.report_options import report_options
+
+if TYPE_CHECKING:
+    from clipsieve.store import RunPath
 
 __all__ = ["command"]
 
@@ -40,7 +43,7 @@ __all__ = ["command"]
 @report_options
 @options.quiet
 def command(
-    run: Path,
+    run: RunPath,
     output: Path | None,
     card: Path | None,
     croissant: Path | None,

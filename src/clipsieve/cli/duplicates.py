@@ -16,7 +16,7 @@ from clipsieve.evaluation.intervals import wilson
 
 if TYPE_CHECKING:
     from clipsieve.engines import Duplicates
-    from clipsieve.store import Run
+    from clipsieve.store import Run, RunPath
 
 __all__ = ["command"]
 
@@ -50,7 +50,7 @@ JSON_ROWS = 10_000  # that are in memory at once as Python's own objects
 )
 @options.quiet
 @options.as_json
-def command(run: Path, min_similarity: float, output: Path | None, top: int, *, quiet: bool, as_json: bool) -> None:
+def command(run: RunPath, min_similarity: float, output: Path | None, top: int, *, quiet: bool, as_json: bool) -> None:
     """Find groups of near-duplicates among all images of RUN.
 
     Opens no image. Each group stands around a leader, the first such image of the run. With --json, prints one line for each

@@ -23,6 +23,7 @@ INTERRUPTED = 130  # what shells report of a process ended by Ctrl-C
 COMMANDS = {
     "demo-data": ("demo_data", "Draw a data set of pictograms, with ratings."),
     "scan": ("scan", "Scan a data set once into embeddings."),
+    "plan": ("plan", "Reckon the nodes, hours and money of a scan."),
     "score": ("score", "Score every embedding in RUN with a classifier."),
     "search": ("search", "Find the images in RUN that fit some words best."),
     "summary": ("summary", "Sum up a run: scanned, failed, flagged."),

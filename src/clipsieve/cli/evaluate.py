@@ -15,6 +15,7 @@ from clipsieve.errors import UsageError
 
 if TYPE_CHECKING:
     from clipsieve.engines import Evaluation, JoinReport
+    from clipsieve.store import RunPath
 
 __all__ = ["command"]
 
@@ -35,7 +36,7 @@ DEFAULT_METHODS = ("zero-shot", "soft-prompts", "linear-probe")
         "clipsieve evaluate --predictions theirs.csv --json",
     ],
 )
-@click.argument("runs", nargs=-1, type=click.Path(path_type=Path), metavar="[RUN]...")
+@click.argument("runs", nargs=-1, type=options.RunLocation(), metavar="[RUN]...")
 @options.ratings
 @click.option(
     "--method",
@@ -77,7 +78,7 @@ DEFAULT_METHODS = ("zero-shot", "soft-prompts", "linear-probe")
 @options.quiet
 @options.as_json
 def command(
-    runs: tuple[Path, ...],
+    runs: tuple[RunPath, ...],
     methods: tuple[str, ...],
     classifiers: tuple[str, ...],
     predictions: Path | None,
@@ -147,7 +148,7 @@ def _evaluate_file(path: Path, given: dict[str, Any]) -> Evaluation:
 
 
 def _evaluate_runs(
-    runs: tuple[Path, ...],
+    runs: tuple[RunPath, ...],
     methods: tuple[str, ...],
     classifiers: tuple[str, ...],
     given: dict[str, Any],

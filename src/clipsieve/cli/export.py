@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from clipsieve.cli import options, render
+from clipsieve.cli import engine_options, options, render
 from clipsieve.cli.command import Command
 from clipsieve.cli.progress import ProgressBar
 
 if TYPE_CHECKING:
     from clipsieve.outputs import ExportReport
+    from clipsieve.store import RunPath
 
 __all__ = ["command"]
 
@@ -68,16 +68,19 @@ __all__ = ["command"]
 )
 @click.option("--from", "location", metavar="SOURCE", help="Where the source lies now.  [default: as it was scanned]")
 @click.option("--dry-run", is_flag=True, help="Count, and write nothing.")
+@engine_options.engine
 @options.quiet
 @options.as_json
 def command(
-    run: Path,
+    run: RunPath,
     destination: str,
     policy: str,
     name: str | None,
     verdicts: str | None,
     form: Any,  # noqa: ANN401
     how: Any,  # noqa: ANN401
+    engine: str,
+    ray_address: str | None,
     *,
     dry_run: bool,
     quiet: bool,
@@ -96,8 +99,9 @@ def command(
 
     opened = Run.open(run)
     told = ExportOptions(Policy(policy), name, load_verdicts(opened, verdicts), form=form, how=how, **places)
-    with ProgressBar("exporting", quiet=quiet) as bar:
-        report = export_run(opened, destination, told, dry_run=dry_run, on_progress=bar.update)
+    with engine_options.open_engine(engine, ray_address) as workers, ProgressBar("exporting", quiet=quiet) as bar:
+        own = None if engine == "local" else workers
+        report = export_run(opened, destination, told, dry_run=dry_run, engine=own, on_progress=bar.update)
     _warn(report)
     render.emit_json(asdict(report)) if as_json else _show(report, destination)
 

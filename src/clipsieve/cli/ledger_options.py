@@ -32,7 +32,8 @@ def open_ledger_of(run: Run, place: str | None) -> Ledger:
 def place_of(run: Run, place: str | None) -> str | Path:
     """Return the URL or file that a person named, or where the run's own ledger lies, there or not."""
     from clipsieve.engines.verdict_files import LEDGER_FILE
+    from clipsieve.review.local_run import local_folder
 
     if place is None:
-        return run.path / LEDGER_FILE
+        return local_folder(run) / LEDGER_FILE
     return place if "://" in place else Path(place)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from clipsieve.store import RunPath
+
 __all__ = [
+    "RunLocation",
     "as_json",
     "backend",
     "batch_size",
@@ -31,7 +37,24 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-run_argument = click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
+
+class RunLocation(click.ParamType):  # type: ignore[type-arg] # click 8.1 has no such argument
+    """Where a run lies: a folder of this machine, completed by the shell, or a URL."""
+
+    name = "run"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> RunPath:  # noqa: ANN401, ARG002
+        """Return the location as a path: `Path("s3://bucket/run")` would lose a slash."""
+        from clipsieve.store.paths import run_path
+
+        return run_path(value)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Return what the shell completes as a path."""
+        return click.Path().shell_complete(ctx, param, incomplete)
+
+
+run_argument = click.argument("run", type=RunLocation(), metavar="RUN")
 
 scores_name = click.option(
     "-c", "--classifier", "name", metavar="NAME", help="Whose scores.  [default: the only ones there are]"

@@ -15,7 +15,7 @@ from clipsieve.cli.command import Command
 if TYPE_CHECKING:
     from clipsieve.engines.prevalence import PrevalenceReport
     from clipsieve.engines.prevalence_plan import PrevalencePlan
-    from clipsieve.store import Run
+    from clipsieve.store import Run, RunPath
 
 __all__ = ["command"]
 
@@ -52,7 +52,7 @@ DEFAULT_CONFIDENCE = 0.95
 @click.option("--seed", type=click.IntRange(0), metavar="N", help="With --plan: decides the sample.  [default: 0]")
 @options.as_json
 def command(
-    run: Path,
+    run: RunPath,
     plan: Path | None,
     verdicts: str | None,
     width: float | None,
@@ -97,7 +97,7 @@ def _estimate(run: Run, verdicts: str, confidence: float) -> PrevalenceReport:
     return estimate_from_verdicts(run, name, list(judged), confidence=confidence)
 
 
-def _show_plan(plan: PrevalencePlan, run: Path, path: Path, *, as_json: bool) -> None:
+def _show_plan(plan: PrevalencePlan, run: RunPath, path: Path, *, as_json: bool) -> None:
     if as_json:
         facts = asdict(plan)
         render.emit_json({key: value for key, value in facts.items() if key != "images"} | {"path": str(path)})

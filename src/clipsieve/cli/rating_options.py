@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipsieve.cli import render
@@ -11,7 +10,7 @@ from clipsieve.errors import UsageError
 
 if TYPE_CHECKING:
     from clipsieve.engines import JoinReport, Ratings
-    from clipsieve.store import Run
+    from clipsieve.store import Run, RunPath
 
 __all__ = ["RATING_OPTIONS", "load_ratings", "show_join"]
 
@@ -62,7 +61,7 @@ def load_ratings(
     return load_ratings_from_ledger(runs, ratings, random_only=random_only, scores_name=scores_name)
 
 
-def show_join(report: JoinReport, *, of: Path | None = None) -> None:
+def show_join(report: JoinReport, *, of: RunPath | None = None) -> None:
     """Say on stderr what became of the rated names: counts, and a few of those that no embedding was found for.
 
     `of` is the run, where there are several.

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clipsieve.cli import options, render
+from clipsieve.cli import engine_options, options, render
 from clipsieve.cli.command import Command
 from clipsieve.cli.progress import ProgressBar
 from clipsieve.cli.report_options import report_options
 
 if TYPE_CHECKING:
     from clipsieve.outputs import Report
+    from clipsieve.store import RunPath
 
 __all__ = ["command"]
 
@@ -42,13 +43,16 @@ __all__ = ["command"]
 @report_options
 @click.option("--no-thumbnails", is_flag=True, help="Hold no image.")
 @click.option("--from", "location", metavar="SOURCE", help="Where the source lies now, for thumbnails.")
+@engine_options.engine
 @options.quiet
 @options.as_json
 def command(
-    run: Path,
+    run: RunPath,
     output: Path,
     name: str | None,
     verdicts: str | None,
+    engine: str,
+    ray_address: str | None,
     *,
     no_thumbnails: bool,
     quiet: bool,
@@ -67,8 +71,12 @@ def command(
     opened = Run.open(run)
     said = load_verdicts(opened, verdicts)
     options_ = ReportOptions(scores_name=name, verdicts=said, has_thumbnails=not no_thumbnails, **told)
-    with ProgressBar("reporting", quiet=quiet) as bar:
-        found = write_report(opened, output, options_, on_progress=bar.update)
+    with (
+        engine_options.open_engine(engine, ray_address) as workers,
+        ProgressBar("reporting", quiet=quiet) as bar,
+    ):
+        own = None if engine == "local" else workers
+        found = write_report(opened, output, options_, engine=own, on_progress=bar.update)
     for warning in found.warnings:
         render.print_warning(warning)
     render.emit_json(report_to_json(found.report)) if as_json else _show(found.report, output)

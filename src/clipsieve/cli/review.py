@@ -12,7 +12,7 @@ from clipsieve.cli.command import Command
 from clipsieve.cli.ledger_options import ledger, open_ledger_of
 
 if TYPE_CHECKING:
-    from clipsieve.store import Run
+    from clipsieve.store import Run, RunPath
 
 __all__ = ["command"]
 
@@ -82,7 +82,7 @@ __all__ = ["command"]
 @click.option("--tls-cert", type=click.Path(path_type=Path), metavar="FILE", help="Certificate, for https.")
 @click.option("--tls-key", type=click.Path(path_type=Path), metavar="FILE", help="Its key.")
 def command(
-    run: Path,
+    run: RunPath,
     name: str | None,
     place: str | None,
     host: str,
@@ -99,11 +99,13 @@ def command(
     `clipsieve export` and `clipsieve report` use them. Ctrl-C ends it, and the same command goes on.
     """
     from clipsieve.review.desk import Desk
+    from clipsieve.review.local_run import local_folder
     from clipsieve.review.options import DeskOptions
     from clipsieve.review.web.serve import serve
     from clipsieve.store import Run
 
     opened = Run.open(run)
+    local_folder(opened)
     _check_source(opened, told["location"])
     with open_ledger_of(opened, place) as written:
         desk = Desk(opened, written, DeskOptions(scores_name=name, **told))

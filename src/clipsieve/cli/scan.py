@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from clipsieve.cli import options, render
+from clipsieve.cli import engine_options, options, render
 from clipsieve.cli.command import Command
+from clipsieve.cli.dry_run import dry_run_options, show_dry_run
 from clipsieve.cli.fidelity import fidelity_lines
 from clipsieve.cli.progress import ProgressBar
+from clipsieve.cli.scan_choices import ScanChoices
 from clipsieve.errors import UsageError
 
 if TYPE_CHECKING:
-    from clipsieve.encoders import Encoder
     from clipsieve.engines import Int8Report, MaxFailures, Redo, ScanOptions, ScanReport
     from clipsieve.sources import Columns, Source
+    from clipsieve.store import RunPath
 
 __all__ = ["command"]
 
@@ -32,11 +33,19 @@ __all__ = ["command"]
         "clipsieve scan 's3://bucket/laion/{00000..00099}.tar' -o run",
         "clipsieve scan images.parquet -o run --image-column url --id-column key",
         "clipsieve scan laion -o run --model immich-app/ViT-B-32__openai",
+        "clipsieve scan 's3://bucket/laion/{00000..09999}.tar' -o s3://bucket/run --engine ray",
+        "clipsieve scan photos -o run --dry-run --price 1.20",
     ],
 )
 @click.argument("source", metavar="SOURCE")
 @click.option(
-    "-o", "--output", "run", type=click.Path(path_type=Path), required=True, metavar="RUN", help="The run folder."
+    "-o",
+    "--output",
+    "run",
+    type=options.RunLocation(),
+    required=True,
+    metavar="RUN",
+    help="The run folder, or its URL.",
 )
 @options.source_kind
 @options.columns
@@ -56,33 +65,12 @@ __all__ = ["command"]
 @click.option("--stale-only", is_flag=True, help="Make anew the parts of another encoder or other options.")
 @click.option("--overwrite", is_flag=True, help="Make everything in RUN anew.")
 @click.option("--retry-failed", is_flag=True, help="Try again what could not be read before.")
+@engine_options.engine
+@engine_options.cluster
+@dry_run_options
 @options.quiet
 @options.as_json
-def command(
-    source: str,
-    run: Path,
-    kind: str,
-    model: str,
-    backend: str,
-    device: str,
-    precision: str,
-    batch_size: int | None,
-    workers: int | None,
-    part_size: int | None,
-    max_pixels: int,
-    max_bytes: int,
-    max_seconds: float,
-    hash_list: Path | None,
-    max_failures: str,
-    *,
-    exact: bool,
-    stale_only: bool,
-    overwrite: bool,
-    retry_failed: bool,
-    quiet: bool,
-    as_json: bool,
-    **columns: str | None,
-) -> None:
+def command(source: str, run: RunPath, kind: str, *, quiet: bool, as_json: bool, **told: Any) -> None:  # noqa: ANN401
     """Scan a data set once into embeddings.
 
     SOURCE is a folder of images, nested or not; WebDataset tar files; a CSV or Parquet table of paths, URLs or images; a
@@ -90,108 +78,61 @@ def command(
     tar files and tables a pattern with `{00..99}` or `*`. What lies there tells the kind.
 
     Every image ends as one row of RUN, with its embedding or with the reason why it has none. The same command again goes
-    on where an interrupted one stopped.
+    on where an interrupted one stopped. With --engine ray, the machines of a Ray cluster do the work; RUN is then best a URL.
     """
-    from clipsieve.engines import LocalEngine, MaxFailures, scan
+    from clipsieve.engines import MaxFailures, scan
     from clipsieve.sources import Columns, open_source, recognise
 
-    if stale_only and overwrite:
-        raise UsageError("`--stale-only` and `--overwrite` exclude each other")
-    if precision == "int8":
-        _require_int8(backend, device)
-    redo: Redo = "all" if overwrite else "stale" if stale_only else "never"
+    choices = ScanChoices.of(told)
+    choices.check()
     found = recognise(source) if kind == "auto" else kind
-    named = Columns(**{name.removesuffix("_column"): value for name, value in columns.items()})
+    named = Columns(**{name.removesuffix("_column"): told[name] for name in told if name.endswith("_column")})
     if found == "embeddings":
         _refuse_unused()
-        _adopt(
-            source, run, model, named, part_size, redo, MaxFailures.parse(max_failures), quiet=quiet, as_json=as_json
-        )
+        allowed = MaxFailures.parse(choices.max_failures)
+        adopted = _adopt(source, run, choices.model, named, choices.part_size, choices.redo, allowed, quiet=quiet)
+        _show(adopted, run, "embeddings", as_json=as_json)
         return
-    images = open_source(source, found, columns=named, max_bytes=max_bytes)
-    told = _scan_options(part_size, max_pixels, max_seconds, hash_list, max_failures, exact=exact)
-    compared = None
-    if precision == "int8":
-        precision, compared = _prepare_int8(images, run, model, told, workers, redo, quiet=quiet)
-    with (
-        _open_encoder(model, backend, device, precision, batch_size) as encoder,
-        ProgressBar(f"scanning {found}", quiet=quiet) as bar,
-    ):
+    images = open_source(source, found, columns=named, max_bytes=choices.max_bytes)
+    options, compared = choices.scan_options(), None
+    if choices.dry_run:
+        show_dry_run(images, run, choices, options, quiet=quiet, as_json=as_json)
+        return
+    if choices.precision == "int8":
+        precision, compared = _prepare_int8(images, run, choices, options, quiet=quiet)
+        choices = replace(choices, precision=precision)
+    with choices.open() as (encoder, engine), ProgressBar(f"scanning {found}", quiet=quiet) as bar:
         report = scan(
             images,
             run,
             encoder,
-            options=told,
-            engine=LocalEngine(workers=workers, batch_size=batch_size),
-            redo=redo,
-            retry_failed=retry_failed,
+            options=options,
+            engine=engine,
+            redo=choices.redo,
+            retry_failed=choices.retry_failed,
             int8=compared,
             on_progress=bar.update,
         )
     _show(report, run, found, int8=compared, as_json=as_json)
 
 
-def _require_int8(backend: str, device: str) -> None:
-    """Refuse what cannot be before anything is looked at."""
-    from clipsieve.encoders.quantize import require_int8
-
-    require_int8(backend, device)
-
-
-def _scan_options(
-    part_size: int | None,
-    max_pixels: int,
-    max_seconds: float,
-    hash_list: Path | None,
-    max_failures: str,
-    *,
-    exact: bool,
-) -> ScanOptions:
-    from clipsieve.engines import BlockList, DecodeLimits, MaxFailures, ScanOptions, load_block_list
-
-    return ScanOptions(
-        part_size=part_size or 1000,
-        limits=DecodeLimits(max_pixels=max_pixels, max_seconds=max_seconds),
-        block_list=load_block_list(hash_list) if hash_list else BlockList(),
-        max_failures=MaxFailures.parse(max_failures),
-        exact=exact,
-    )
-
-
-def _open_encoder(model: str, backend: str, device: str, precision: str, batch_size: int | None) -> Encoder:
-    from clipsieve.encoders import load_encoder
-    from clipsieve.engines import EncoderProcesses, split_devices
-
-    devices = split_devices(device)
-    if len(devices) > 1:
-        return EncoderProcesses(model, devices, backend=backend, precision=precision, batch_size=batch_size)
-    return load_encoder(model, backend=backend, device=devices[0], precision=precision, batch_size=batch_size)
-
-
 def _prepare_int8(
-    images: Source,
-    run: Path,
-    model: str,
-    told: ScanOptions,
-    workers: int | None,
-    redo: Redo,
-    *,
-    quiet: bool,
+    images: Source, run: RunPath, choices: ScanChoices, options: ScanOptions, *, quiet: bool
 ) -> tuple[str, Int8Report | None]:
     """Return the int8 form to take: the run's own if the run goes on in it, else one that is compared with fp32 first."""
     from clipsieve.engines import int8_of_run, prepare_int8
 
-    begun = int8_of_run(run, model) if redo == "never" else None
+    begun = int8_of_run(run, choices.model) if choices.redo == "never" else None
     if begun is not None:
         return begun, None
     with ProgressBar("comparing int8 with fp32", quiet=quiet) as bar:
         report = prepare_int8(
             images,
-            model,
-            workers=workers,
-            limits=told.limits,
-            block_list=told.block_list,
-            exact=told.exact,
+            choices.model,
+            workers=choices.workers,
+            limits=options.limits,
+            block_list=options.block_list,
+            exact=options.exact,
             on_progress=bar.update,
         )
     for line in fidelity_lines(report):
@@ -201,7 +142,7 @@ def _prepare_int8(
 
 def _adopt(
     source: str,
-    run: Path,
+    run: RunPath,
     model: str,
     columns: Columns,
     part_size: int | None,
@@ -209,8 +150,7 @@ def _adopt(
     max_failures: MaxFailures,
     *,
     quiet: bool,
-    as_json: bool,
-) -> None:
+) -> ScanReport:
     from clipsieve.engines import adopt_embeddings
     from clipsieve.engines.adopt import PART_SIZE
 
@@ -221,7 +161,7 @@ def _adopt(
             hint="`clipsieve models list` shows the names that are known",
         )
     with ProgressBar("checking embeddings", quiet=quiet) as bar:
-        report = adopt_embeddings(
+        return adopt_embeddings(
             source,
             run,
             model=model,
@@ -231,13 +171,13 @@ def _adopt(
             max_failures=max_failures,
             on_progress=bar.update,
         )
-    _show(report, run, "embeddings", as_json=as_json)
 
 
 def _refuse_unused() -> None:
     """Refuse options that embeddings have no use for: a block list that is passed over would protect nobody."""
     unused = ["hash_list", "workers", "batch_size", "max_pixels", "max_bytes", "max_seconds", "retry_failed", "exact"]
-    given = [name for name in (*unused, "backend", "device", "precision") if not _is_default(name)]
+    unused += ["backend", "device", "precision", "engine", "ray_address", "dry_run"]
+    given = [name for name in unused if not _is_default(name)]
     if given:
         listed = ", ".join(f"`--{name.replace('_', '-')}`" for name in given)
         raise UsageError(f"embeddings that exist already take no {listed}", hint="no image is opened: leave it away")
@@ -247,7 +187,7 @@ def _is_default(name: str) -> bool:
     return click.get_current_context().get_parameter_source(name) is ParameterSource.DEFAULT
 
 
-def _show(report: ScanReport, run: Path, kind: str, *, int8: Int8Report | None = None, as_json: bool) -> None:
+def _show(report: ScanReport, run: RunPath, kind: str, *, int8: Int8Report | None = None, as_json: bool) -> None:
     for warning in report.warnings:
         render.print_warning(warning)
     if as_json:

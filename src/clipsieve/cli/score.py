@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from clipsieve.cli import options, render
+from clipsieve.cli import engine_options, options, render
 from clipsieve.cli.command import Command
 from clipsieve.cli.progress import ProgressBar
 from clipsieve.cli.promise_words import calibration_words, threshold_words
 
 if TYPE_CHECKING:
     from clipsieve.engines import ScoreReport
+    from clipsieve.store import RunPath
 
 __all__ = ["command"]
 
@@ -39,9 +39,20 @@ __all__ = ["command"]
 @click.option(
     "-m", "--model", metavar="NAME_OR_DIR", help="Where the run's encoder lies now, if it was moved since the scan."
 )
+@engine_options.engine
 @options.quiet
 @options.as_json
-def command(run: Path, classifier: str, name: str | None, model: str | None, *, quiet: bool, as_json: bool) -> None:
+def command(
+    run: RunPath,
+    classifier: str,
+    name: str | None,
+    model: str | None,
+    engine: str,
+    ray_address: str | None,
+    *,
+    quiet: bool,
+    as_json: bool,
+) -> None:
     """Score every embedding in RUN with a classifier.
 
     Opens no image. Prompts in words go through the text tower of the encoder that made the run; a tuned classifier must
@@ -52,8 +63,12 @@ def command(run: Path, classifier: str, name: str | None, model: str | None, *, 
 
     opened = Run.open(run)
     scorer = load_classifier_for(opened, classifier, model=model)
-    with ProgressBar("scoring", quiet=quiet) as progress:
-        report = score(opened, scorer.classifier, name=name or scorer.name, on_progress=progress.update)
+    with (
+        engine_options.open_engine(engine, ray_address) as workers,
+        ProgressBar("scoring", quiet=quiet) as progress,
+    ):
+        own = None if engine == "local" else workers
+        report = score(opened, scorer.classifier, name=name or scorer.name, engine=own, on_progress=progress.update)
     for warning in report.warnings:
         render.print_warning(warning)
     if as_json:

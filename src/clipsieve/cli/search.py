@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from clipsieve.cli import options, render
+from clipsieve.cli import engine_options, options, render
 from clipsieve.cli.command import Command
+
+if TYPE_CHECKING:
+    from clipsieve.store import RunPath
 
 __all__ = ["command"]
 
@@ -27,8 +30,18 @@ __all__ = ["command"]
 @click.option(
     "-m", "--model", metavar="NAME_OR_DIR", help="Where the run's encoder lies now, if it was moved since the scan."
 )
+@engine_options.engine
 @options.as_json
-def command(run: Path, texts: tuple[str, ...], k: int, model: str | None, *, as_json: bool) -> None:
+def command(
+    run: RunPath,
+    texts: tuple[str, ...],
+    k: int,
+    model: str | None,
+    engine: str,
+    ray_address: str | None,
+    *,
+    as_json: bool,
+) -> None:
     """Find the images in RUN that fit some words best.
 
     Opens no image: the words go through the text tower of the encoder that made the run, and every stored embedding is
@@ -38,7 +51,9 @@ def command(run: Path, texts: tuple[str, ...], k: int, model: str | None, *, as_
     from clipsieve.engines.search import search
     from clipsieve.store import Run
 
-    found = search(Run.open(run), texts, k, model=model)
+    opened = Run.open(run)
+    with engine_options.open_engine(engine, ray_address) as workers:
+        found = search(opened, texts, k, model=model, engine=None if engine == "local" else workers)
     for place, (text, images) in enumerate(zip(texts, found, strict=True)):
         if as_json:
             for image in images:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import asdict
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +12,9 @@ from clipsieve.cli import options, render
 from clipsieve.cli.command import Command
 from clipsieve.cli.promise_words import calibration_words, promise_lines, threshold_words
 from clipsieve.outputs import Summary, summarize
+
+if TYPE_CHECKING:
+    from clipsieve.store import RunPath
 
 __all__ = ["command"]
 
@@ -29,7 +32,7 @@ FAILURES_SHOWN = 6
     "--top", type=click.IntRange(0), default=10, show_default=True, metavar="N", help="How many classes to show."
 )
 @options.as_json
-def command(run: Path, name: str | None, top: int, *, as_json: bool) -> None:
+def command(run: RunPath, name: str | None, top: int, *, as_json: bool) -> None:
     """Sum up a run: scanned, failed, flagged.
 
     Classes are ordered by `at least`, the lower end of the 95 % interval of their flagged share, so that a class of
@@ -108,7 +111,7 @@ def _show_classes(summary: Summary, top: int) -> None:
         render.print_text(f"and {len(summary.classes) - top:,} more with a flagged image")
 
 
-def _next_steps(summary: Summary, run: Path) -> list[str]:
+def _next_steps(summary: Summary, run: RunPath) -> list[str]:
     lines = [f"results   {run}/images/*.parquet"]
     typed = shlex.quote(str(run))
     if summary.classifier is None:

@@ -15,6 +15,7 @@ from clipsieve.cli.promise_words import percentage, promise_lines, threshold_wor
 
 if TYPE_CHECKING:
     from clipsieve.engines import ThresholdReport
+    from clipsieve.store import RunPath
 
 __all__ = ["command"]
 
@@ -60,7 +61,7 @@ FRACTION = click.FloatRange(0, 1, min_open=True, max_open=True)
 )
 @options.as_json
 def command(
-    run: Path,
+    run: RunPath,
     name: str | None,
     recall: float | None,
     precision: float | None,
@@ -101,7 +102,7 @@ def _facts(report: ThresholdReport, output: Path | None) -> dict[str, Any]:
     return asdict(report) | {"output": None if output is None else str(output)}
 
 
-def _show(report: ThresholdReport, run: Path, output: Path | None) -> None:
+def _show(report: ThresholdReport, run: RunPath, output: Path | None) -> None:
     _show_decisions(report)
     render.print_text()
     for i, line in enumerate(promise_lines(report.promises, report.threshold, report.remove_threshold)):
@@ -167,7 +168,7 @@ def _share(fraction: float | None) -> str:
     return "-" if fraction is None else render.percent(fraction)
 
 
-def _written(report: ThresholdReport, run: Path, output: Path | None) -> list[str]:
+def _written(report: ThresholdReport, run: RunPath, output: Path | None) -> list[str]:
     if not report.is_written:
         return ["wrote     nothing: a dry run"]
     lines = [f"wrote     {run}/scores/{report.name}/classifier.json"]

@@ -15,6 +15,7 @@ from clipsieve.errors import UsageError
 if TYPE_CHECKING:
     from clipsieve.classifiers import Classifier
     from clipsieve.engines import TuneReport
+    from clipsieve.store import RunPath
 
 __all__ = ["command"]
 
@@ -69,7 +70,7 @@ METHODS = ("soft-prompts", "linear-probe", "context")
 @click.option("-m", "--model", metavar="NAME_OR_DIR", help="Where the run's encoder lies now, if it was moved.")
 @options.as_json
 def command(
-    run: Path,
+    run: RunPath,
     output: Path,
     method: str,
     optimizer: str,
@@ -159,7 +160,7 @@ def _facts(report: TuneReport, output: Path) -> dict[str, Any]:
     }
 
 
-def _show(report: TuneReport, run: Path, output: Path) -> None:
+def _show(report: TuneReport, run: RunPath, output: Path) -> None:
     import shlex
 
     tuned = f"{render.count(report.n_images, 'image')}, {report.n_unwanted:,} of them unwanted"

@@ -74,10 +74,17 @@ def load_verdicts(run: Run, given: str | None) -> ImageVerdicts | None:
     from clipsieve.engines import read_image_verdicts
     from clipsieve.engines.verdict_files import LEDGER_FILE
     from clipsieve.review.flows import image_verdicts
+    from clipsieve.store import is_remote
+    from clipsieve.store.files import exists
 
     if given == NONE:
         return None
     own = run.path / LEDGER_FILE
+    if given is None and is_remote(own) and exists(own):
+        raise UsageError(
+            f"`{own}` may hold verdicts, and a database cannot be read behind a URL",
+            hint="copy it to this machine and name the copy with `--verdicts`, or leave verdicts out with `--verdicts none`",
+        )
     text = given if given is not None else str(own)
     if given is None and not is_ledger(text):
         return None

@@ -18,7 +18,7 @@ from clipsieve.errors import UsageError
 if TYPE_CHECKING:
     from clipsieve.review.ledger import Ledger
     from clipsieve.review.records import CurrentVerdict
-    from clipsieve.store import Run
+    from clipsieve.store import Run, RunPath
 
 __all__ = ["command"]
 
@@ -41,7 +41,7 @@ def command() -> None:
 @options.run_argument
 @ledger
 @options.as_json
-def list_(run: Path, place: str | None, *, as_json: bool) -> None:
+def list_(run: RunPath, place: str | None, *, as_json: bool) -> None:
     """Count the verdicts of each person, and say how well people agree.
 
     Agreement is measured on images that two or more have seen: 1 is full agreement, 0 what chance alone would give.
@@ -77,7 +77,7 @@ def list_(run: Path, place: str | None, *, as_json: bool) -> None:
 )
 @click.option("--current", is_flag=True, help="One line for each image: what holds now, not the history.")
 @ledger
-def export(run: Path, output: Path, form: str, place: str | None, *, current: bool) -> None:
+def export(run: RunPath, output: Path, form: str, place: str | None, *, current: bool) -> None:
     """Write the verdicts on RUN to a file, every row ever written, also those that were taken back.
 
     With --current, CSV with the columns that `--verdicts` of other commands takes.
@@ -112,7 +112,7 @@ def export(run: Path, output: Path, form: str, place: str | None, *, current: bo
 @click.option("--annotator", metavar="NAME", help="Who decided, where the file does not say.")
 @click.option("--id-key", metavar="NAME", help="Entry of Label Studio's `data` that holds the image's id.")
 @ledger
-def import_(run: Path, file: Path, annotator: str | None, id_key: str | None, place: str | None) -> None:
+def import_(run: RunPath, file: Path, annotator: str | None, id_key: str | None, place: str | None) -> None:
     """Add the verdicts in FILE to those on RUN: CSV, or JSON that Label Studio exported.
 
     All or none: a file with images that are not in RUN is refused. The same file twice adds nothing.

@@ -2,10 +2,11 @@
 
 from clipsieve.encoders.base import Encoder
 from clipsieve.encoders.catalog import ModelEntry, find_model, list_models
-from clipsieve.encoders.load import ModelInfo, export_model, fetch_model, load_encoder, model_info
+from clipsieve.encoders.load import EncoderChoice, ModelInfo, export_model, fetch_model, load_encoder, model_info
 
 __all__ = [
     "Encoder",
+    "EncoderChoice",
     "ModelEntry",
     "ModelInfo",
     "export_model",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ from clipsieve.types import EncoderIdentity, Preprocessing
 if TYPE_CHECKING:
     from clipsieve.encoders.torch import TorchEncoder
 
-__all__ = ["ModelInfo", "export_model", "fetch_model", "load_encoder", "model_info"]
+__all__ = ["EncoderChoice", "ModelInfo", "export_model", "fetch_model", "load_encoder", "model_info"]
 
 OPENVINO_PRECISIONS = ("bf16", "int8")  # what other backends do not have on a CPU
 
@@ -57,6 +57,22 @@ class ModelInfo:
     repo: str | None
     commit: str | None
     files: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderChoice:
+    """Which encoder to load and how, for another process or machine to do it; the fields are what `load_encoder` takes."""
+
+    model: str = EMBEDDED
+    backend: str = "auto"
+    device: str = "auto"
+    precision: str = "fp32"
+    threads: int | None = None
+    batch_size: int | None = None
+
+    def load(self) -> Encoder:
+        """Return the encoder; errors as for `load_encoder`."""
+        return load_encoder(**{each.name: getattr(self, each.name) for each in fields(self)})
 
 
 def load_encoder(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from clipsieve import store
 from clipsieve._version import __version__
 from clipsieve.classifiers import check_large_dimensions
 from clipsieve.encoders import find_model
@@ -19,7 +20,7 @@ from clipsieve.engines.prepare import Redo, prepare_run
 from clipsieve.engines.scan import ScanReport
 from clipsieve.errors import EncoderMismatchError, TooManyFailuresError, UsageError
 from clipsieve.sources import UniqueIds
-from clipsieve.store import ExternalEmbeddings, RunManifest, find_embeddings, locked
+from clipsieve.store import ExternalEmbeddings, RunManifest, RunPath, find_embeddings, locked
 from clipsieve.types import EncoderIdentity
 
 __all__ = ["adopt_embeddings"]
@@ -30,7 +31,7 @@ SAMPLE_ROWS = 1000
 
 def adopt_embeddings(
     location: str | Path,
-    run_path: str | Path,
+    run_path: str | RunPath,
     *,
     model: str,
     columns: Mapping[str, str] | None = None,
@@ -46,8 +47,8 @@ def adopt_embeddings(
     location : str or Path
         A folder as clip-retrieval and LAION write it (`img_emb/*.npy`, `metadata/*.parquet`), or of `.npy` files, or one
         such file. float16 or float32, n x d, of any norm but 0.
-    run_path : str or Path
-        A new or empty folder, or a run of the same embeddings.
+    run_path : str, Path or UPath
+        A new or empty folder or URL, or a run of the same embeddings.
     model : str
         The encoder that made them. A name of the catalog or hub is taken on trust; of a folder, the weights are hashed.
     columns : mapping, optional
@@ -76,13 +77,14 @@ def adopt_embeddings(
         If the folder holds something else.
     """
     started = time.monotonic()
-    with locked(Path(run_path)):
+    place = store.run_path(run_path)
+    with locked(place):
         external = ExternalEmbeddings(find_embeddings(location), part_size, _named(columns or {}))
         external.check_columns()
         if columns and columns.get("id"):
             _check_ids(external, columns["id"], str(location))
         identity = _identity(model, external)
-        run = prepare_run(Path(run_path), _manifest(Path(location), external, identity, model), redo, lambda: None)
+        run = prepare_run(place, _manifest(Path(location), external, identity, model), redo, lambda: None)
         if not run.stands_for(external):
             run.drop_scores()
             run.adopt(external)

@@ -14,9 +14,10 @@ from jaxtyping import UInt8
 
 from clipsieve.engines.score_facts import ScoreFacts, chosen_scores, read_score_facts
 from clipsieve.engines.verdict_files import ImageVerdicts, check_known
-from clipsieve.errors import UsageError
+from clipsieve.errors import RunCorruptError, UsageError
 from clipsieve.evaluation.operating_points import Decision, decide
 from clipsieve.store import Run
+from clipsieve.store.layout import inputs_of
 from clipsieve.types import FailureCode
 
 if TYPE_CHECKING:
@@ -85,6 +86,11 @@ class DecidedPart:
     reasons: list[Reason]
     annotators: list[str | None]
 
+    @property
+    def n_judged(self) -> int:
+        """How many of the inputs people have said something of."""
+        return sum(name is not None for name in self.annotators)
+
 
 class Decider:
     """Decides on every input of a run.
@@ -129,17 +135,38 @@ class Decider:
 
     def parts(self, columns: list[str]) -> Iterator[DecidedPart]:
         """Yield the parts in order, with some columns; UsageError at the end if a verdict is about no image of the run."""
-        wanted = list(dict.fromkeys(["image_id", "failure_code", "sha256", *columns]))
-        twins, n_found = self._removed_contents(), 0
-        for index, (images, scores) in enumerate(self.run.iter_scores(self.scores_name, wanted, ["probability"])):
-            part = self._decide(index, images, scores.column("probability"), twins)
-            n_found += sum(name is not None for name in part.annotators)
+        removed, n_found = self.removed_contents(), 0
+        scored = self.run.iter_scores(self.scores_name, _with_needed(columns), ["probability"])
+        for index, (images, scores) in enumerate(scored):
+            part = self._decide(index, images, scores.column("probability"), removed)
+            n_found += part.n_judged
             yield part
+        self.check_judged(n_found)
+
+    def part(self, index: int, columns: list[str], removed: pa.Array) -> DecidedPart:
+        """Return one part alone, wherever this decider was sent to; `removed` is what `removed_contents` gave once for all.
+
+        Raises
+        ------
+        RunCorruptError
+            As for `Run.iter_scores`.
+        """
+        scores = self.run.read_part(self.run.score_part(self.scores_name, index), ["probability"])
+        images = self.run.read_images(index, _with_needed(columns))
+        if inputs_of(scores.schema) != inputs_of(images.schema) or scores.num_rows != images.num_rows:
+            raise RunCorruptError(
+                f"the scores `{self.scores_name}` are older than the scan (`{self.run.path}`, part {index:,})",
+                hint=f"score again: `clipsieve score {self.run.path} -c ...`",
+            )
+        return self._decide(index, images, scores.column("probability"), removed)
+
+    def check_judged(self, n_found: int) -> None:
+        """Raise UsageError if a verdict is about no image of the run; `n_found` is the sum of `DecidedPart.n_judged`."""
         if self.verdicts is not None:
             check_known(self.verdicts, n_found)
 
-    def _removed_contents(self) -> pa.Array:
-        """Return the hashes of the images that people want removed: their copies go with them."""
+    def removed_contents(self) -> pa.Array:
+        """Return the hashes of the images that people want removed: their copies go with them. All parts are read for it."""
         found: set[str] = set()
         if self.verdicts is not None and any(verdict.unwanted for verdict in self.verdicts.by_image.values()):
             for images in self.run.iter_images(["image_id", "sha256"]):
@@ -192,3 +219,7 @@ class Decider:
         found = pc.is_in(images.column("image_id"), value_set=ids)
         for row in np.flatnonzero(found.to_numpy()):
             yield int(row), self.verdicts.by_image[images.column("image_id")[int(row)].as_py()]
+
+
+def _with_needed(columns: list[str]) -> list[str]:
+    return list(dict.fromkeys(["image_id", "failure_code", "sha256", *columns]))

@@ -19,7 +19,8 @@ __all__ = ["Duplicates", "find_duplicates"]
 
 FLAT_UP_TO = 20_000  # rows; so few are compared with every leader
 ROWS_PER_CELL, TRAIN_PER_CELL = 640, 40
-N_PROBES = 8  # cells that are looked into for each image
+N_PROBES = 16  # cells that are looked into for each image
+N_REFINED = 16  # of the nearest by their short codes, so many are compared by their embeddings
 N_CHECKED = 2048  # images that are compared with every leader, to see what the index overlooks
 ROUNDING = 1e-4  # how far the cosine of an image with itself may be from 1
 SEED = 0
@@ -69,8 +70,9 @@ def find_duplicates(
     members are similar to their leader, though not always to each other, and no chain of likenesses joins what differs.
     Only leaders are in the index: a picture that a data set holds a hundred thousand times costs no more than another one.
 
-    Up to 20,000 images, all leaders are compared. Beyond, the index (inverted lists over k-means cells, the vectors as half
-    floats; Johnson et al. 2017, arXiv:1702.08734) looks into the 8 nearest of one cell for 640 images, and may overlook some:
+    Up to 20,000 images, all leaders are compared. Beyond, the index looks into the 16 nearest of one cell for 640 images,
+    compares codes of half a byte for eight numbers there, and then the embeddings of the 16 nearest (inverted lists over
+    k-means cells: Johnson et al. 2017, arXiv:1702.08734; codes: André et al. 2017, arXiv:1704.07355). It may overlook some:
     `n_checked` and `n_found` say how many.
 
     Parameters
@@ -98,12 +100,13 @@ def find_duplicates(
         )
     min_similarity = min(min_similarity, 1 - ROUNDING)
     n_rows = run.manifest.n_images
-    index = _build_index(run)
+    index, leaders, n_leaders = _build_index(run), np.full(n_rows, -1, np.int64), 0
     leader, similarity = np.full(n_rows, -1, np.int64), np.full(n_rows, np.nan, np.float32)
     for rows, unit in _blocks(run):
-        leads, leader[rows], similarity[rows] = _settle(rows, unit, *_nearest(index, unit), min_similarity)
-        if leads.any():
-            index.add_with_ids(unit[leads], rows[leads])
+        found, near = _nearest(index, unit)
+        leads, leader[rows], similarity[rows] = _settle(rows, unit, leaders[found], near, min_similarity)
+        index.add(unit[leads])  # the index numbers them one after the other, as `leaders` does
+        leaders[n_leaders : index.ntotal], n_leaders = rows[leads], index.ntotal
         on_progress(int(rows[-1]) + 1, n_rows)
     on_progress(n_rows, n_rows)
     return Duplicates(leader, similarity, min_similarity, *_overlooked(index, run, leader, min_similarity))
@@ -151,16 +154,18 @@ def _settle(
 def _build_index(run: Run) -> Any:  # noqa: ANN401
     faiss = _faiss()
     dim = run.manifest.encoder.embedding_dim
-    flat = faiss.IndexIDMap(faiss.IndexFlatIP(dim))
+    flat = faiss.IndexFlatIP(dim)
     if run.manifest.n_images <= FLAT_UP_TO:
         return flat
     n_embeddings = _count_embeddings(run)  # of a list of dead links, few have one
     if n_embeddings <= FLAT_UP_TO:
         return flat
     n_cells = n_embeddings // ROWS_PER_CELL
-    index = faiss.index_factory(dim, f"IVF{n_cells},SQfp16", faiss.METRIC_INNER_PRODUCT)
-    index.cp.seed, index.cp.spherical = SEED, True
-    index.nprobe = min(N_PROBES, n_cells)
+    n_codes = dim // next(size for size in (8, 4, 2, 1) if dim % size == 0)
+    index = faiss.index_factory(dim, f"IVF{n_cells},PQ{n_codes}x4fs,Refine(SQfp16)", faiss.METRIC_INNER_PRODUCT)
+    cells = faiss.extract_index_ivf(index)
+    cells.cp.seed, cells.cp.spherical = SEED, True
+    cells.nprobe, index.k_factor = min(N_PROBES, n_cells), N_REFINED
     index.train(_sample(run, n_embeddings, n_cells * TRAIN_PER_CELL))
     return index
 
@@ -177,16 +182,16 @@ def _sample(run: Run, n_embeddings: int, n: int) -> Float32[np.ndarray, "m d"]:
 
 
 def _nearest(index: Any, unit: Float32[np.ndarray, "b d"]) -> tuple[np.ndarray, np.ndarray]:  # noqa: ANN401
-    """Return the nearest leader of each row and its cosine; -1 where there is none yet."""
+    """Return the number of the nearest leader of each row and its cosine; -1 where there is none yet."""
     if index.ntotal == 0:
         return np.full(len(unit), -1, np.int64), np.full(len(unit), -1, np.float32)
     near, found = index.search(unit, 1)
-    return found[:, 0], np.minimum(near[:, 0], np.float32(1))
+    return found[:, 0], np.where(found[:, 0] < 0, np.float32(-1), np.minimum(near[:, 0], np.float32(1)))
 
 
 def _overlooked(index: Any, run: Run, leader: Int64[np.ndarray, "n"], min_similarity: float) -> tuple[int, int]:  # noqa: ANN401
     """Compare some images with every leader before them; return how many have a similar one, and for how many it was found."""
-    if not hasattr(index, "nprobe"):
+    if not hasattr(index, "k_factor"):
         return 0, 0
     has_embedding = np.flatnonzero(leader >= 0)
     chosen = np.sort(np.random.default_rng(SEED).permutation(has_embedding)[:N_CHECKED])

@@ -22,7 +22,7 @@ from clipsieve.engines.sample import sample
 from clipsieve.errors import ModelError, RunError, SourceError
 from clipsieve.images import BlockList, DecodeLimits
 from clipsieve.sources import Source
-from clipsieve.store import Run
+from clipsieve.store import Run, RunPath
 from clipsieve.types import DecodedImage
 
 __all__ = ["Int8Report", "int8_of_run", "prepare_int8"]
@@ -64,12 +64,12 @@ class Int8Report:
     fidelity: Fidelity
 
 
-def int8_of_run(run_path: Path, model: str) -> str | None:
+def int8_of_run(run_path: RunPath, model: str) -> str | None:
     """Return the int8 precision with which a run of a model can go on.
 
     Parameters
     ----------
-    run_path : Path
+    run_path : Path or UPath
         A run, or what may become one.
     model : str
         What encodes from now on.

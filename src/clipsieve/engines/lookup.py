@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 from urllib.parse import unquote_to_bytes
 
+from clipsieve.remote.connect import is_url
 from clipsieve.sources import FolderSource, HuggingFaceSource, RemoteFolderSource, Source, TableSource, WebDatasetSource
-from clipsieve.sources.connect import is_url
 from clipsieve.sources.local_file import read_failure
 from clipsieve.store.layout import valid_text
 from clipsieve.types import Failure, FailureCode, Shard

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Literal
 
 from clipsieve.errors import RunConflictError
-from clipsieve.store import Run, RunManifest
+from clipsieve.store import Run, RunManifest, RunPath
+from clipsieve.store.files import exists
 
-__all__ = ["Redo", "prepare_run"]
+__all__ = ["Redo", "differ", "prepare_run"]
 
 Redo = Literal["never", "stale", "all"]
 
 
-def prepare_run(path: Path, wanted: RunManifest, redo: Redo, try_out: Callable[[], object]) -> Run:
+def prepare_run(path: RunPath, wanted: RunManifest, redo: Redo, try_out: Callable[[], object]) -> Run:
     """Return the run to write to, with the plan of today; refuse a folder that is another run.
 
     Parameters
     ----------
-    path : Path
+    path : Path or UPath
         The folder.
     wanted : RunManifest
         What it shall be a run of.
@@ -34,7 +34,7 @@ def prepare_run(path: Path, wanted: RunManifest, redo: Redo, try_out: Callable[[
     RunConflictError
         If the folder holds another run or other files; nothing is written.
     """
-    if not (path / "run.json").exists():
+    if not exists(path / "run.json"):
         try_out()
         return Run.create(path, wanted)
     if redo == "all":  # whatever is there, damaged or of another version
@@ -47,18 +47,23 @@ def prepare_run(path: Path, wanted: RunManifest, redo: Redo, try_out: Callable[[
         run.clear()
         return run
     found = Run.open(path)
-    differences = _differences(found.manifest, wanted)
-    fatal = [each for each in differences if redo == "never" or each[0] in ("source", "kind of source")]
-    if fatal:
-        raise _conflict(path, fatal)
-    if differences:
+    if differ(path, found.manifest, wanted, redo):
         found.drop_scores()
     run = Run(path, replace(wanted, clipsieve_version=found.manifest.clipsieve_version))
     run.save()
     return run
 
 
-def _conflict(path: Path, differences: list[tuple[str, str, str]]) -> RunConflictError:
+def differ(path: RunPath, found: RunManifest, wanted: RunManifest, redo: Redo) -> bool:
+    """Return whether a run is of another encoder or other options; RunConflictError if it may not be made what is wanted."""
+    differences = _differences(found, wanted)
+    fatal = [each for each in differences if redo == "never" or each[0] in ("source", "kind of source")]
+    if fatal:
+        raise _conflict(path, fatal)
+    return bool(differences)
+
+
+def _conflict(path: RunPath, differences: list[tuple[str, str, str]]) -> RunConflictError:
     """Return the refusal, with everything that differs."""
     names = ", ".join(what for what, _, _ in differences)
     is_other_source = any("source" in what for what, _, _ in differences)

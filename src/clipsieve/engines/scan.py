@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
-import numpy as np
+import pyarrow as pa
 
+from clipsieve import store
 from clipsieve._version import __version__
 from clipsieve.encoders import Encoder
-from clipsieve.engines.base import Engine, Row
+from clipsieve.engines.base import Engine, FinishedShard, ScanJob
+from clipsieve.engines.checks import PASSING, check_room, is_done, try_out
 from clipsieve.engines.int8 import Int8Report
 from clipsieve.engines.local import LocalEngine
 from clipsieve.engines.options import MaxFailures, ScanOptions
@@ -23,29 +26,19 @@ from clipsieve.sources import Source
 from clipsieve.store import (
     Run,
     RunManifest,
+    RunPath,
     StoredEmbeddings,
-    image_table,
     locked,
     remove_superseded,
     set_aside,
+    stored_parts,
     superseded,
 )
-from clipsieve.store.layout import part_facts
-from clipsieve.types import EmbeddedImage, FailedImage, FailureCode, Plan, Shard
+from clipsieve.types import FailureCode, Plan, Shard
 
-__all__ = ["ScanReport", "scan"]
+__all__ = ["ScanReport", "manifest_of", "scan"]
 
-# Failures that may go better the next time: they lie with the place and not with the image.
-PASSING = frozenset(
-    {
-        FailureCode.NOT_FOUND,
-        FailureCode.NOT_PERMITTED,
-        FailureCode.READ_ERROR,
-        FailureCode.TIMED_OUT,
-        FailureCode.DECODER_CRASHED,
-        FailureCode.OUT_OF_MEMORY,
-    }
-)
+N_WRITERS = 4  # parts that are written at once: a service takes as long for each as its answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +73,7 @@ class ScanReport:
 
 def scan(
     source: Source,
-    run_path: str | Path,
+    run_path: str | RunPath,
     encoder: Encoder,
     *,
     options: ScanOptions | None = None,
@@ -99,8 +92,8 @@ def scan(
     ----------
     source : Source
         Where the images come from. It is only read.
-    run_path : str or Path
-        A new or empty folder, or a run of the same source, encoder and options.
+    run_path : str, Path or UPath
+        A new or empty folder or URL, or a run of the same source, encoder and options.
     encoder : Encoder
         Makes the embeddings.
     options : ScanOptions, optional
@@ -129,19 +122,23 @@ def scan(
     RunConflictError
         If the folder holds something else, or another process is writing to it; nothing is written.
     RunError
-        If the disk is full or the folder cannot be written to; finished parts are kept.
+        If the folder cannot be written to, or the disk has no room for the embeddings: nothing is written. If it is full
+        later; finished parts are kept.
     TooManyFailuresError
         If more images failed than allowed; finished parts are kept.
     """
     options = options or ScanOptions()
     started = time.monotonic()
-    with locked(Path(run_path)):
-        run, plan = _prepare(source, Path(run_path), encoder, options, redo)
+    place = store.run_path(run_path)
+    with locked(place):
+        run, plan = _prepare(source, place, encoder, options, redo)
         if int8 is not None:
             run.record(what="int8", finished=datetime.now(UTC).isoformat(timespec="seconds"), **asdict(int8))
         tally = _Tally(plan.n_images, options.max_failures, on_progress)
         set_aside(run, [shard.fingerprint for shard in plan.shards], retry=PASSING if retry_failed else frozenset())
-        todo = [shard for shard in plan.shards if not tally.count_if_done(run, shard)]
+        there = stored_parts(run, [shard.index for shard in plan.shards], ["failure_code"])
+        parts = zip(plan.shards, there, strict=True)
+        todo = [shard for shard, part in parts if part is None or not tally.count_if_done(run, shard, part)]
         _embed(run, source, todo, encoder, engine or LocalEngine(), options, tally)
         tally.check(run)
         remove_superseded(run)
@@ -150,14 +147,15 @@ def scan(
     return report
 
 
-def _prepare(source: Source, path: Path, encoder: Encoder, options: ScanOptions, redo: Redo) -> tuple[Run, Plan]:
+def _prepare(source: Source, path: RunPath, encoder: Encoder, options: ScanOptions, redo: Redo) -> tuple[Run, Plan]:
     """List the source and return the run to write to; what a listing found out at a price is kept for the next one."""
     before = Run.load_listing(path)
     known = dict(before)
     plan = source.plan(options.part_size, known)
     # Of the whole job, also where a part of it is done, and before the first image: so every part is made in the same way.
     encoder.expect(n_images=plan.n_images)
-    run = prepare_run(path, _manifest(source, plan, encoder, options), redo, lambda: _try_out(encoder))
+    check_room(path, plan, encoder.identity.embedding_dim)
+    run = prepare_run(path, manifest_of(source, plan, encoder, options), redo, lambda: try_out(encoder))
     if known != before:
         run.save_listing(known)
     return run, plan
@@ -173,24 +171,20 @@ class _Tally:
         self._shown = 0
         self._on_progress = on_progress
 
-    def count_if_done(self, run: Run, shard: Shard) -> bool:
-        """Count a part that an earlier scan finished; return False if there is none that still holds."""
-        try:
-            part = run.read_part(run.image_part(shard.index), ["failure_code"])
-        except RunCorruptError:
+    def count_if_done(self, run: Run, shard: Shard, part: pa.Table) -> bool:
+        """Count a part that an earlier scan finished; return False if it does not hold any more."""
+        if not is_done(run, shard, part):
             return False
-        facts = part_facts(part.schema)
-        if facts.get("clipsieve.inputs") != shard.fingerprint or not run.is_current(facts):
-            return False
+        self._add(part)
+        self.show(part.num_rows)
+        return True
+
+    def _add(self, part: pa.Table) -> None:
         codes = part.column("failure_code")
-        if len(codes) != shard.n_images:
-            return False
         self.n_done += len(codes)
         self.n_failed += len(codes) - codes.null_count
         if codes.null_count < len(codes):
             self._n_blocked += codes.to_pylist().count(FailureCode.BLOCKED)
-        self.show(len(codes))
-        return True
 
     def report(self, run: Run, plan: Plan, elapsed_s: float) -> ScanReport:
         """Return what was done; RunCorruptError if the run does not hold one row for each input."""
@@ -215,14 +209,11 @@ class _Tally:
         self._shown += n
         self._on_progress(self._shown, self._n_images)
 
-    def count(self, run: Run, rows: Sequence[Row]) -> None:
+    def count(self, run: Run, finished: FinishedShard) -> None:
         """Count a part that was just written."""
-        failures = [row.failure.code for row in rows if isinstance(row, FailedImage)]
-        self.n_done += len(rows)
-        self.n_new += len(rows)
-        self.n_reused += sum(isinstance(row, EmbeddedImage) and row.is_reused for row in rows)
-        self.n_failed += len(failures)
-        self._n_blocked += failures.count(FailureCode.BLOCKED)
+        self._add(finished.table)
+        self.n_new += finished.table.num_rows
+        self.n_reused += finished.n_reused
         self.check(run)
 
     def check(self, run: Run) -> None:
@@ -242,18 +233,38 @@ def _embed(
 ) -> None:
     if not todo:
         return
-    dim = encoder.identity.embedding_dim
-    made_by = {"encoder": encoder.identity.fingerprint, "options": run.manifest.options_fingerprint}
-    # Closed on the way out, whatever the reason: the engine's processes end with the scan.
     known = StoredEmbeddings(superseded(run), max_pixels=options.limits.max_pixels)
-    with closing(engine.embed(source, todo, encoder, options, tally.show, known)) as parts:
-        for shard, rows in parts:
-            table = image_table(rows, dim, inputs=shard.fingerprint, **made_by)
-            run.write_part(run.image_part(shard.index), table)
-            tally.count(run, rows)
+    job = ScanJob(source, encoder, options, run.manifest.options_fingerprint, known)
+    # Closed on the way out, whatever the reason: the engine's processes end with the scan.
+    with closing(engine.embed(job, todo, tally.show)) as parts:
+        for finished in _written(run, parts):
+            tally.count(run, finished)
 
 
-def _manifest(source: Source, plan: Plan, encoder: Encoder, options: ScanOptions) -> RunManifest:
+def _written(run: Run, parts: Iterable[FinishedShard]) -> Iterator[FinishedShard]:
+    """Yield each part once it is written; meanwhile others are made, and written beside it."""
+    under_way: deque[tuple[FinishedShard, Future[None]]] = deque()
+    threads = ThreadPoolExecutor(N_WRITERS, thread_name_prefix="write")
+    try:
+        for finished in parts:
+            path = run.image_part(finished.shard.index)
+            under_way.append((finished, threads.submit(run.write_part, path, finished.table)))
+            while under_way and (under_way[0][1].done() or len(under_way) > N_WRITERS):
+                yield _settled(*under_way.popleft())
+        while under_way:
+            yield _settled(*under_way.popleft())
+    finally:
+        # After an error, what is being written becomes whole, and no more is begun.
+        threads.shutdown(cancel_futures=True)
+
+
+def _settled(finished: FinishedShard, written: Future[None]) -> FinishedShard:
+    written.result()
+    return finished
+
+
+def manifest_of(source: Source, plan: Plan, encoder: Encoder, options: ScanOptions) -> RunManifest:
+    """Return what a run of these would be a run of."""
     return RunManifest(
         source_kind=source.kind,
         source_location=source.location,
@@ -277,9 +288,3 @@ def _deciding(source: Source, options: ScanOptions) -> dict[str, int | float | s
     }
     blocked = {"hash_list": options.block_list.fingerprint} if options.block_list else {}
     return {**limits, **source.options, **blocked, "exact": "yes" if options.exact else "no"}
-
-
-def _try_out(encoder: Encoder) -> None:
-    """Encode one black image: a damaged model leaves no empty run."""
-    side = encoder.recipe.size_px
-    encoder.encode_images(np.zeros((1, side, side, 3), dtype=np.uint8))

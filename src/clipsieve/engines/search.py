@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float32, Int64
 
 from clipsieve.classifiers.similarity import normalize
-from clipsieve.cores import one_core_each
+from clipsieve.engines.base import Engine
 from clipsieve.engines.classify import open_text_encoder
+from clipsieve.engines.parts import map_parts
 from clipsieve.errors import EmbeddingError, UsageError
 from clipsieve.store import Run, normed_blocks, read_embedded_part
 
@@ -37,7 +40,9 @@ class FoundImage:
     similarity: float
 
 
-def search(run: Run, texts: Sequence[str], k: int = 20, *, model: str | None = None) -> list[list[FoundImage]]:
+def search(
+    run: Run, texts: Sequence[str], k: int = 20, *, model: str | None = None, engine: Engine | None = None
+) -> list[list[FoundImage]]:
     """Find the images of a run that are nearest to some words.
 
     Parameters
@@ -50,6 +55,8 @@ def search(run: Run, texts: Sequence[str], k: int = 20, *, model: str | None = N
         How many images for each, > 0.
     model : str, optional
         Where the run's encoder lies now; by default where it lay when the run was scanned.
+    engine : Engine, optional
+        What works on the parts; by default the cores of this machine. The words are encoded by this process.
 
     Returns
     -------
@@ -70,10 +77,12 @@ def search(run: Run, texts: Sequence[str], k: int = 20, *, model: str | None = N
         raise UsageError("there is nothing to look for", expected="one text at least, and k >= 1")
     with open_text_encoder(run, model) as encoder:
         vectors = normalize(encoder.encode_texts(list(texts)))
-    return nearest_images(run, vectors, k)
+    return nearest_images(run, vectors, k, engine=engine)
 
 
-def nearest_images(run: Run, vectors: Float32[np.ndarray, "q d"], k: int) -> list[list[FoundImage]]:
+def nearest_images(
+    run: Run, vectors: Float32[np.ndarray, "q d"], k: int, *, engine: Engine | None = None
+) -> list[list[FoundImage]]:
     """Find the images of a run that are nearest to some vectors of the joint space.
 
     Parameters
@@ -84,6 +93,9 @@ def nearest_images(run: Run, vectors: Float32[np.ndarray, "q d"], k: int) -> lis
         Unit-norm rows.
     k : int
         How many images for each, > 0.
+    engine : Engine, optional
+        What works on the parts; by default the cores of this machine. The workers of a cluster read the run where this process
+        finds it; of each part no more than its k nearest comes back.
 
     Returns
     -------
@@ -105,8 +117,8 @@ def nearest_images(run: Run, vectors: Float32[np.ndarray, "q d"], k: int) -> lis
         )
     best, start = [_Nearest.none() for _ in vectors], 0
     places: list[int] = []
-    with one_core_each() as pool:
-        for n_rows, found in pool.map(lambda part: _in_part(run, part, vectors, k), range(run.manifest.n_parts)):
+    with closing(map_parts(run, partial(_in_part, run, vectors, k), engine)) as parts:
+        for n_rows, found in parts:
             places.append(start)
             best = [mine.joined(theirs.moved(start), k) for mine, theirs in zip(best, found, strict=True)]
             start += n_rows
@@ -134,7 +146,7 @@ class _Nearest:
         return _Nearest(rows[order], similarity[order])
 
 
-def _in_part(run: Run, index: int, vectors: Float32[np.ndarray, "q d"], k: int) -> tuple[int, list[_Nearest]]:
+def _in_part(run: Run, vectors: Float32[np.ndarray, "q d"], k: int, index: int) -> tuple[int, list[_Nearest]]:
     """Return the number of rows of a part, and what is nearest in it to each vector."""
     part = read_embedded_part(run, index, [])
     rows = np.flatnonzero(part.present)

@@ -122,6 +122,14 @@ class TermCounter:
             if len(self._all) > self._max_terms:
                 self._forget()
 
+    def merge(self, other: TermCounter) -> None:
+        """Add what another has counted in other texts."""
+        self._all.update(other._all)
+        self.flagged.update(other.flagged)
+        self.n_forgotten += other.n_forgotten
+        if len(self._all) > self._max_terms:
+            self._forget()
+
     def add_names(self, names: Iterable[tuple[str, int]], *, flagged: bool) -> None:
         """Count some class names, each with the number of its images."""
         for name, n in names:

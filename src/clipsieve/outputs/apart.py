@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from clipsieve.errors import UsageError
-from clipsieve.sources.connect import is_url, plain_location
+from clipsieve.remote.connect import is_url, plain_location
 from clipsieve.store import Run
 
 __all__ = ["Taken", "check_apart", "plain", "taken_by"]
@@ -28,7 +28,7 @@ def plain(location: str) -> str:
 def taken_by(run: Run, moved_to: str | None = None) -> list[Taken]:
     """Return what nothing may be written into: a run, and the places of its source; each in words, and where it is."""
     sources = [run.manifest.source_location, *([moved_to] if moved_to else [])]
-    return [*(("the source", plain(source)) for source in sources), ("the run", os.path.realpath(run.path))]
+    return [*(("the source", plain(source)) for source in sources), ("the run", plain(str(run.path)))]
 
 
 def check_apart(location: str, taken: Sequence[Taken]) -> None:

@@ -9,7 +9,9 @@ import uuid
 from pathlib import Path
 
 from clipsieve.errors import RunCorruptError, RunError
+from clipsieve.review.local_run import local_folder
 from clipsieve.store import Run
+from clipsieve.store.files import read_text
 
 __all__ = ["KEY_FILE", "find_run_key", "run_key"]
 
@@ -26,7 +28,7 @@ def find_run_key(run: Run) -> str | None:
     """
     file = run.path / KEY_FILE
     try:
-        key = json.loads(file.read_text(encoding="utf-8"))["run_key"]
+        key = json.loads(read_text(file))["run_key"]
         if uuid.UUID(hex=key).hex != key:
             raise ValueError(f"{key!r:.60} is no key")
     except (FileNotFoundError, NotADirectoryError):
@@ -49,13 +51,15 @@ def run_key(run: Run) -> str:
         If the file of the key is damaged.
     RunError
         If it cannot be written.
+    UsageError
+        If it was never made, and the run lies behind a URL.
     """
     return find_run_key(run) or _make(run)
 
 
 def _make(run: Run) -> str:
-    file, key = run.path / KEY_FILE, uuid.uuid4().hex
-    temporary = run.path / f".{KEY_FILE}.{key}.tmp"
+    folder, key = local_folder(run), uuid.uuid4().hex
+    file, temporary = folder / KEY_FILE, folder / f".{KEY_FILE}.{key}.tmp"
     try:
         _write_through(temporary, json.dumps({"run_key": key}) + "\n")
         # A link is made only where nothing is: of two processes that begin at once, one makes the key and both read it.

@@ -22,6 +22,7 @@ from clipsieve.errors import RunError, UsageError
 from clipsieve.review.comparing import Figures, Held, compare
 from clipsieve.review.consensus import Board
 from clipsieve.review.flows import labels_of
+from clipsieve.review.local_run import local_folder
 from clipsieve.review.priors import find_prior
 from clipsieve.review.records import CurrentVerdict
 from clipsieve.review.related import Related, relate
@@ -265,7 +266,7 @@ def _origin(rated: RatedImages, scores_name: str, ledger_sha256: str | None, tes
 
 def _save(run: Run, classifier: Classifier) -> str:
     """Write the classifier into the run under the next free number; returns the name that its scores get."""
-    folder = run.path / FOLDER
+    folder = local_folder(run) / FOLDER
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:

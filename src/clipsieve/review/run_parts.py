@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipsieve.errors import RunConflictError
+from clipsieve.review.local_run import local_folder
 from clipsieve.store import Run
 from clipsieve.store.layout import DAMAGED, inputs_of
 
@@ -48,9 +49,11 @@ def part_sizes(run: Run) -> list[int]:
 
 def stamp_of_run(run: Run, scores_name: str) -> tuple[tuple[int, int, int] | None, ...]:
     """Return size, time and number of every file that a run and its scores consist of: what changes when they do."""
-    paths = [run.path / "run.json", run.path / "embeddings.json", run.path / "scores" / scores_name / "classifier.json"]
+    folder = local_folder(run)
+    paths = [folder / "run.json", folder / "embeddings.json", folder / "scores" / scores_name / "classifier.json"]
     for index in range(run.manifest.n_parts):
-        paths += [run.image_part(index), run.score_part(scores_name, index)]
+        parts = (run.image_part(index), run.score_part(scores_name, index))
+        paths += [part for part in parts if isinstance(part, Path)]
     for file in run.external.files if run.external is not None else ():
         paths += [Path(path) for path in (file.embeddings, file.metadata) if path]
     return tuple(_stamp(path) for path in paths)

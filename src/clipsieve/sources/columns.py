@@ -13,8 +13,8 @@ from urllib.parse import unquote, urlsplit
 import pyarrow as pa
 
 from clipsieve.errors import SourceError, UsageError
+from clipsieve.remote.connect import is_url, public_url
 from clipsieve.sources.ahead import fetch_ahead
-from clipsieve.sources.connect import is_url, public_url
 from clipsieve.sources.local_file import read_failure, read_local_file, too_many_bytes
 from clipsieve.sources.storage import Storage
 from clipsieve.types import Failure, FailureCode, ImageRef

@@ -10,7 +10,7 @@ import tempfile
 import zlib
 from typing import BinaryIO
 
-from clipsieve.sources.connect import no_room
+from clipsieve.remote.connect import no_room
 
 __all__ = ["MAX_UNPACKED_BYTES", "unpack"]
 

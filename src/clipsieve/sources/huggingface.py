@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from clipsieve.errors import MissingExtraError, SourceError
+from clipsieve.remote.connect import is_url
 from clipsieve.sources.base import MAX_BYTES, Known, Source, cut
 from clipsieve.sources.columns import CellReader, Columns, Row, RowReader, UniqueIds, choose_columns, text_of
-from clipsieve.sources.connect import is_url
 from clipsieve.sources.storage import Storage
 from clipsieve.types import ImageRef, Plan, Shard
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from clipsieve.errors import SourceError
+from clipsieve.remote.connect import public_url
 from clipsieve.sources.ahead import fetch_ahead
-from clipsieve.sources.connect import public_url
 from clipsieve.sources.names import escape_name, is_hidden
 from clipsieve.sources.patterns import expand_braces, is_glob
 from clipsieve.sources.storage import Storage, StoredFile

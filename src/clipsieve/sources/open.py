@@ -7,9 +7,9 @@ import stat
 from pathlib import Path
 
 from clipsieve.errors import SourceError, UsageError
+from clipsieve.remote.connect import is_url, plain_location, public_url
 from clipsieve.sources.base import MAX_BYTES, Source
 from clipsieve.sources.columns import Columns
-from clipsieve.sources.connect import is_url, plain_location, public_url
 from clipsieve.sources.folder import FolderSource
 from clipsieve.sources.huggingface import HuggingFaceSource
 from clipsieve.sources.listing import list_files

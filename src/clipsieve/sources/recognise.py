@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 
 from clipsieve.errors import SourceError
-from clipsieve.sources.connect import is_url, plain_location
+from clipsieve.remote.connect import is_url, plain_location
 from clipsieve.sources.names import is_hidden, legible
 from clipsieve.sources.patterns import expand_braces, has_braces, is_glob
 from clipsieve.sources.signatures import is_image_name, is_table_name, is_tar_name

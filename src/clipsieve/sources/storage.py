@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
 
 from clipsieve.errors import ClipsieveError, SourceError
+from clipsieve.remote.connect import connect, explain, is_url, no_room, public_url
+from clipsieve.remote.retry import with_retries
 from clipsieve.sources.ahead import fetch_ahead
-from clipsieve.sources.connect import connect, explain, is_url, no_room, public_url
 from clipsieve.sources.local_file import read_local_file, too_many_bytes
 from clipsieve.sources.names import legible
-from clipsieve.sources.retry import with_retries
 from clipsieve.types import Failure
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import Any, BinaryIO, ClassVar
 from urllib.parse import quote
 
 from clipsieve.errors import SourceError
+from clipsieve.remote.connect import explain
 from clipsieve.sources.base import MAX_BYTES, Known, Source, changed, cut
 from clipsieve.sources.compressed import unpack
-from clipsieve.sources.connect import explain
 from clipsieve.sources.local_file import read_failure, too_many_bytes
 from clipsieve.sources.names import escape_name, legible
 from clipsieve.sources.storage import Storage, StoredFile

@@ -6,7 +6,8 @@ from clipsieve.store.layout import FORMAT_VERSION, image_table, score_table, to_
 from clipsieve.store.lock import locked
 from clipsieve.store.manifest import RunManifest
 from clipsieve.store.npy_files import EmbeddingFile, find_embeddings
-from clipsieve.store.reuse import StoredEmbeddings, remove_superseded, set_aside, superseded
+from clipsieve.store.paths import RunPath, is_remote, run_path
+from clipsieve.store.reuse import StoredEmbeddings, remove_superseded, set_aside, stored_parts, superseded
 from clipsieve.store.run import Run
 from clipsieve.store.writer import sync_folder, write_json, write_table, write_whole
 
@@ -17,15 +18,19 @@ __all__ = [
     "ExternalEmbeddings",
     "Run",
     "RunManifest",
+    "RunPath",
     "StoredEmbeddings",
     "find_embeddings",
     "image_table",
+    "is_remote",
     "locked",
     "normed_blocks",
     "read_embedded_part",
     "remove_superseded",
+    "run_path",
     "score_table",
     "set_aside",
+    "stored_parts",
     "superseded",
     "sync_folder",
     "to_float32",

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Float32
 
 from clipsieve.store.layout import DAMAGED, inputs_of, part_facts
 from clipsieve.store.pages import read_plain_embeddings
+from clipsieve.store.parquet_files import open_buffer
 from clipsieve.store.run import Run
 
 __all__ = ["EmbeddedPart", "normed_blocks", "read_embedded_part", "unit_blocks"]
@@ -75,12 +76,11 @@ def read_embedded_part(run: Run, index: int, columns: list[str]) -> EmbeddedPart
 def _read_plain(run: Run, index: int, columns: list[str]) -> EmbeddedPart | None:
     """Return a part that lies as clipsieve writes it, or None: what is wrong, `Run` finds again and says."""
     try:
-        with pa.memory_map(str(run.image_part(index))) as mapped, pq.ParquetFile(mapped) as file:
+        with open_buffer(run.image_part(index)) as buffer, pq.ParquetFile(pa.BufferReader(buffer)) as file:
             schema = file.schema_arrow
             if not {*columns, "embedding"} <= set(schema.names) or not run.is_current(part_facts(schema)):
                 return None
-            mapped.seek(0)
-            embeddings = read_plain_embeddings(memoryview(mapped.read_buffer()).cast("B"), schema)
+            embeddings = read_plain_embeddings(memoryview(buffer).cast("B"), schema)
             if embeddings is None:
                 return None
             rows = file.read(columns=columns, use_threads=False).select(columns)

@@ -20,8 +20,10 @@ import pyarrow.parquet as pq
 from jaxtyping import Float
 
 from clipsieve.errors import RunCorruptError, UsageError
+from clipsieve.store.files import read_text
 from clipsieve.store.layout import FORMAT_VERSION, image_schema, valid_strings
 from clipsieve.store.npy_files import EmbeddingFile, stamp_of
+from clipsieve.store.paths import RunPath
 from clipsieve.types import FailureCode, FailureStep
 
 __all__ = ["ExternalEmbeddings"]
@@ -76,10 +78,10 @@ class ExternalEmbeddings:
         return {"columns": self.columns, "part_size": self.part_size, "files": [asdict(file) for file in self.files]}
 
     @classmethod
-    def load(cls, path: Path) -> ExternalEmbeddings:
+    def load(cls, path: RunPath) -> ExternalEmbeddings:
         """Read `embeddings.json`; RunCorruptError if it makes no sense."""
         try:
-            value = json.loads(path.read_text(encoding="utf-8"))
+            value = json.loads(read_text(path))
             files = [EmbeddingFile(**file) for file in value["files"]]
             return cls(files, int(value["part_size"]), dict(value["columns"]))
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -4,26 +4,40 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from clipsieve.errors import RunConflictError, RunError
+from clipsieve.store.lease import leased
+from clipsieve.store.paths import RunPath, is_remote
 
 __all__ = ["LOCK_NAME", "locked"]
 
 LOCK_NAME = ".lock"
 
+_log = logging.getLogger("clipsieve.store")
+
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: RunPath, *, on_wait: Callable[[str], object] = _log.warning) -> Iterator[None]:
     """Hold a folder for this process, and make it if it is not there.
 
-    The system itself releases the lock when the process ends, however it ends. A folder that was made for the lock and stayed
-    empty is removed again.
+    On this machine the system itself releases the lock when the process ends, however it ends. Behind a URL the lock of a process
+    that was killed lapses within a minute (`docs/format.md`).
+
+    A folder that was made for the lock and stayed empty is removed again.
+
+    Parameters
+    ----------
+    folder : Path or UPath
+        Of a run, or another one.
+    on_wait : callable
+        Called with a sentence before a lock behind a URL is watched for up to a minute; by default it is logged as a warning.
 
     Raises
     ------
@@ -32,6 +46,17 @@ def locked(folder: Path) -> Iterator[None]:
     RunError
         If the folder cannot be written to.
     """
+    if is_remote(folder):
+        with leased(folder, LOCK_NAME, on_wait):
+            yield
+        return
+    assert isinstance(folder, Path)  # noqa: S101 - the other kind is dealt with
+    with _flocked(folder):
+        yield
+
+
+@contextmanager
+def _flocked(folder: Path) -> Iterator[None]:
     if folder.exists() and not folder.is_dir():
         raise RunConflictError(f"`{folder}` is a file", expected="a new folder", state="nothing was written")
     is_new = not folder.exists()

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from clipsieve.errors import RunCorruptError
+from clipsieve.errors import EncoderMismatchError, RunCorruptError
 from clipsieve.store.layout import FORMAT_VERSION
 from clipsieve.types import EncoderIdentity, Preprocessing
 
@@ -49,6 +49,15 @@ class RunManifest:
     def options_fingerprint(self) -> str:
         """The sha256 over the options; each part carries that of its own."""
         return hashlib.sha256(json.dumps(self.options, sort_keys=True).encode()).hexdigest()
+
+    def mixed(self, where: str, n_old: int) -> EncoderMismatchError:
+        """Return the error of a run whose encoder or options were changed, and not every part made anew since."""
+        return EncoderMismatchError(
+            f"{n_old:,} of {self.n_parts:,} parts in `{where}` were made by another encoder or with other options",
+            expected=f"{self.encoder.name}, {self.encoder.embedding_dim} wide, in every part",
+            state="nothing was written",
+            hint="give the command that scanned it again: it makes only these parts anew",
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return what `run.json` holds."""

@@ -2,46 +2,48 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from clipsieve.errors import EncoderMismatchError, RunConflictError, RunCorruptError, RunNotFoundError
+from clipsieve.store import files
 from clipsieve.store.external import ExternalEmbeddings
 from clipsieve.store.layout import DAMAGED, inputs_of, part_facts, part_name
+from clipsieve.store.lease import check_lease
 from clipsieve.store.lock import LOCK_NAME
 from clipsieve.store.manifest import RunManifest
-from clipsieve.store.writer import append_line, write_json, write_table
+from clipsieve.store.parquet_files import open_part, read_part_schema
+from clipsieve.store.paths import RunPath, is_remote, run_path
+from clipsieve.store.writer import append_line, read_lines, write_json, write_table
 
 __all__ = ["Run"]
 
 
 class Run:
-    """A run folder.
+    """A run folder, on this machine or behind a URL.
 
     Use :meth:`open` for one that exists and :meth:`create` for a new one.
 
     Attributes
     ----------
-    path : Path
-        The folder.
+    path : Path or UPath
+        The folder; in messages a UPath reads as its URL.
     manifest : RunManifest
         What it is a run of.
     """
 
-    def __init__(self, path: Path, manifest: RunManifest) -> None:
+    def __init__(self, path: RunPath, manifest: RunManifest) -> None:
         self.path = path
         self.manifest = manifest
         self._external: ExternalEmbeddings | None = None
 
     @classmethod
-    def open(cls, path: str | Path) -> Run:
-        """Open the run in a folder.
+    def open(cls, path: str | os.PathLike[str] | RunPath) -> Run:
+        """Open the run in a folder, or behind a URL such as `s3://bucket/run`.
 
         Raises
         ------
@@ -49,16 +51,18 @@ class Run:
             If there is none.
         RunCorruptError
             If its `run.json` cannot be understood.
+        RunError, MissingExtraError
+            If the service does not answer or refuses, or its library is not installed.
         """
-        path = Path(path)
+        path = run_path(path)
         file = path / "run.json"
         try:
-            text = file.read_text(encoding="utf-8")
+            text = files.read_text(file)
         except (FileNotFoundError, NotADirectoryError):
             raise RunNotFoundError(
                 f"there is no run in `{path}`",
                 expected=f"`{file}`",
-                found="no such file" if path.is_dir() else "no such folder",
+                found=files.what_is_missing(path),
                 hint=f"make one with `clipsieve scan IMAGES -o {path}`",
             ) from None
         except (OSError, UnicodeDecodeError) as error:
@@ -66,7 +70,7 @@ class Run:
         return cls(path, RunManifest.from_json(text, where=str(file)))
 
     @classmethod
-    def create(cls, path: str | Path, manifest: RunManifest) -> Run:
+    def create(cls, path: str | os.PathLike[str] | RunPath, manifest: RunManifest) -> Run:
         """Begin a run in a folder that is new or empty.
 
         Raises
@@ -74,12 +78,12 @@ class Run:
         RunConflictError
             If the path is a file, or the folder holds anything.
         """
-        path = Path(path)
-        if path.exists() and not path.is_dir():
+        path = run_path(path)
+        if files.exists(path) and not files.is_folder(path):
             raise RunConflictError(f"`{path}` is a file", expected="a new folder", state="nothing was written")
         # A process that was killed in its first write leaves the temporary file of `run.json`, and no run.
         ours = {".run.json.tmp", LOCK_NAME}
-        others = [entry for entry in path.iterdir() if entry.name not in ours] if path.exists() else []
+        others = [name for name in files.names_in(path) if name not in ours]
         if others:
             raise RunConflictError(
                 f"the folder `{path}` holds other files",
@@ -93,35 +97,45 @@ class Run:
         return run
 
     def save(self) -> None:
-        """Write `run.json`."""
+        """Write `run.json`; RunConflictError if another process has taken over the run."""
+        self._check_lease(surely=True)
         write_json(self.path / "run.json", self.manifest.to_json())
 
-    def image_part(self, index: int) -> Path:
+    def _check_lease(self, *, surely: bool = False) -> None:
+        """Make sure that a run behind a URL, if this process has locked it, is still its own."""
+        if is_remote(self.path):
+            check_lease(self.path, surely=surely)
+
+    @property
+    def n_at_once(self) -> int | None:
+        """How many parts are best worked on at once: behind a URL so many that nobody waits for the line; else None."""
+        return files.N_REQUESTS if is_remote(self.path) else None
+
+    def image_part(self, index: int) -> RunPath:
         """Return where a part of the images lies."""
         return self.path / "images" / part_name(index)
 
-    def score_part(self, name: str, index: int) -> Path:
+    def score_part(self, name: str, index: int) -> RunPath:
         """Return where a part of some scores lies."""
         return self.path / "scores" / name / part_name(index)
 
-    def part_metadata(self, path: Path) -> dict[str, str] | None:
+    def part_metadata(self, path: RunPath) -> dict[str, str] | None:
         """Return what a part says it was made from, or None if it is not there or not whole."""
         try:
-            schema = pq.read_schema(path)
+            return part_facts(read_part_schema(path))
         except DAMAGED:
             return None
-        return part_facts(schema)
 
-    def write_part(self, path: Path, table: pa.Table, *, is_last: bool = True) -> None:
+    def write_part(self, path: RunPath, table: pa.Table, *, is_last: bool = True) -> None:
         """Write one part: afterwards it is whole. See `write_table` for one that is not the last of its folder."""
+        self._check_lease()
         write_table(path, table, is_last=is_last)
 
     def clear(self) -> None:
         """Remove every part and all scores; what people have put there stays."""
         for pattern in ("images/part-*.parquet", "images/.superseded-*.parquet"):
-            for path in self.path.glob(pattern):
-                path.unlink()
-        (self.path / "embeddings.json").unlink(missing_ok=True)
+            files.remove_matching(self.path, pattern)
+        files.remove(self.path / "embeddings.json")
         self._external = None
         self.drop_scores()
 
@@ -129,11 +143,8 @@ class Run:
         """Remove all scores: the embeddings that they were made of are no longer there."""
         for name in self.score_names():
             self.drop_score_facts(name)
-        for path in self.path.glob("scores/*/part-*.parquet"):
-            path.unlink()
-        for folder in self.path.glob("scores/*"):
-            with contextlib.suppress(OSError):  # not empty: somebody's own files
-                folder.rmdir()
+        files.remove_matching(self.path, "scores/*/part-*.parquet")
+        files.remove_empty_folders(self.path / "scores")
 
     def iter_images(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """Yield the parts of the images in order; columns of the schema in `docs/format.md`, all by default.
@@ -143,8 +154,9 @@ class Run:
         RunCorruptError
             If a part is missing (the scan was not finished) or damaged; names the file.
         """
-        for index in range(self.manifest.n_parts):
-            yield self.read_images(index, columns)
+        yield from files.in_parallel(
+            self.path, lambda index: self.read_images(index, columns), range(self.manifest.n_parts)
+        )
 
     def read_images(self, index: int, columns: list[str] | None = None) -> pa.Table:
         """Return one part of the images, or some columns of it; errors as for `iter_images`."""
@@ -171,6 +183,7 @@ class Run:
 
     def adopt(self, external: ExternalEmbeddings) -> None:
         """Write down which embeddings elsewhere the run stands for."""
+        self._check_lease(surely=True)
         write_json(self.path / "embeddings.json", external.to_json())
         self._external = external
 
@@ -180,15 +193,10 @@ class Run:
         return (facts.get("clipsieve.encoder"), facts.get("clipsieve.options")) == (encoder, options)
 
     def _mixed(self) -> EncoderMismatchError:
-        """Return the error of a run whose encoder or options were changed, and not every part made anew since."""
-        found = [self.part_metadata(self.image_part(index)) for index in range(self.manifest.n_parts)]
+        paths = map(self.image_part, range(self.manifest.n_parts))
+        found = files.in_parallel(self.path, self.part_metadata, paths)
         n_old = sum(facts is not None and not self.is_current(facts) for facts in found)
-        return EncoderMismatchError(
-            f"{n_old:,} of {self.manifest.n_parts:,} parts in `{self.path}` were made by another encoder or with other options",
-            expected=f"{self.manifest.encoder.name}, {self.manifest.encoder.embedding_dim} wide, in every part",
-            state="nothing was written",
-            hint="give the command that scanned it again: it makes only these parts anew",
-        )
+        return self.manifest.mixed(str(self.path), n_old)
 
     def iter_scores(
         self, name: str, columns: list[str] | None = None, score_columns: list[str] | None = None
@@ -203,9 +211,9 @@ class Run:
             If a part is missing or damaged, or the images were scanned anew since.
         """
         self.score_facts(name)
-        for index, images in enumerate(self.iter_images(columns)):
-            path = self.score_part(name, index)
-            scores = self.read_part(path, score_columns)
+        paths = [self.score_part(name, index) for index in range(self.manifest.n_parts)]
+        found = files.in_parallel(self.path, lambda path: self.read_part(path, score_columns), paths)
+        for path, images, scores in zip(paths, self.iter_images(columns), found, strict=True):
             if inputs_of(scores.schema) != inputs_of(images.schema) or scores.num_rows != images.num_rows:
                 raise RunCorruptError(
                     f"the scores `{name}` are older than the scan (`{path}`)",
@@ -213,11 +221,10 @@ class Run:
                 )
             yield images, scores
 
-    def read_part(self, path: Path, columns: list[str] | None = None) -> pa.Table:
+    def read_part(self, path: RunPath, columns: list[str] | None = None) -> pa.Table:
         """Read one part, or some columns of it in their order; RunCorruptError if it is missing or damaged."""
         try:
-            # Of a small file, `pq.read_table` takes several times as long, most of it before it reads.
-            with pq.ParquetFile(path, memory_map=True) as file:
+            with open_part(path, some=columns is not None) as file:
                 table = file.read(columns=columns, use_threads=False)
             return table if columns is None else table.select(columns)
         except FileNotFoundError:
@@ -234,13 +241,16 @@ class Run:
 
     def score_names(self) -> list[str]:
         """Return the names of all scores, sorted."""
-        return sorted(file.parent.name for file in self.path.glob("scores/*/classifier.json"))
+        folder = self.path / "scores"
+        names = files.names_in(folder)
+        found = files.in_parallel(self.path, lambda name: files.exists(folder / name / "classifier.json"), names)
+        return [name for name, is_there in zip(names, found, strict=True) if is_there]
 
     def score_facts(self, name: str) -> dict[str, Any]:
         """Return what `scores/<name>/classifier.json` says: what scored, with which threshold."""
         file = self.path / "scores" / name / "classifier.json"
         try:
-            facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            facts: dict[str, Any] = json.loads(files.read_text(file))
             facts["threshold"] = float(facts["threshold"])
         except FileNotFoundError:
             raise RunNotFoundError(
@@ -254,17 +264,19 @@ class Run:
 
     def write_score_facts(self, name: str, facts: dict[str, Any]) -> None:
         """Write `scores/<name>/classifier.json`: the scores of that name are complete."""
+        self._check_lease(surely=True)
         write_json(self.path / "scores" / name / "classifier.json", facts)
 
     def drop_score_facts(self, name: str) -> None:
         """Remove `scores/<name>/classifier.json`: the scores of that name are about to change."""
-        (self.path / "scores" / name / "classifier.json").unlink(missing_ok=True)
+        self._check_lease(surely=True)
+        files.remove(self.path / "scores" / name / "classifier.json")
 
     @staticmethod
-    def load_listing(path: Path) -> dict[str, tuple[str, int, int]]:
+    def load_listing(path: RunPath) -> dict[str, tuple[str, int, int]]:
         """Return what `listing.json` of a run folder says, or nothing: it only saves time."""
         try:
-            found = json.loads((path / "listing.json").read_text(encoding="utf-8"))
+            found = json.loads(files.read_text(path / "listing.json"))
             return {str(name): (str(stamp), int(n), int(m)) for name, (stamp, n, m) in found.items()}
         except (OSError, ValueError, TypeError, AttributeError):
             return {}
@@ -275,16 +287,9 @@ class Run:
 
     def record(self, **facts: object) -> None:
         """Append one line to `history.jsonl`: what was done to the run, when, for how long."""
+        self._check_lease(surely=True)
         append_line(self.path / "history.jsonl", dict(facts))
 
     def history(self) -> list[dict[str, Any]]:
         """Return the lines of `history.jsonl`; a line that was cut by a power failure is left out."""
-        file = self.path / "history.jsonl"
-        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-        found = []
-        for line in lines:
-            try:
-                found.append(json.loads(line))
-            except ValueError:
-                continue
-        return found
+        return read_lines(self.path / "history.jsonl")

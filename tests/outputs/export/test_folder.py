@@ -26,6 +26,7 @@ from clipsieve.outputs.export.folder import FolderWriter
 from clipsieve.sources import FolderSource, RemoteFolderSource
 from clipsieve.sources.storage import Storage
 from clipsieve.types import Shard
+from export_units import write_all
 
 KEEP, REVIEW, REMOVE = Decision
 NUMBERS = itertools.count()
@@ -59,8 +60,7 @@ def units(source, codes: Mapping[str, Decision], part_size: int = 2) -> list[Uni
 
 def export(source, codes, places, how="copy", planned=None, **options) -> list[Written]:
     writer = FolderWriter(source, how, **options)
-    written = [writer.write(unit, places) for unit in planned or units(source, codes)]
-    return written + list(writer.finish(places))
+    return [*write_all(writer, planned or units(source, codes), places), *writer.finish(places)]
 
 
 def problems(written: list[Written]) -> list[str]:
@@ -587,6 +587,7 @@ def test_behind_a_url_a_changed_a_missing_and_a_new_image_are_noticed(tmp_path, 
     written = writer.write(replace(planned[0], sha256=[known[0], None, known[2]]), places)
     assert (written.places, list(written.problems)) == ({0: "1.png", 2: "3.png"}, [1])
     assert "not there when it was read" in written.problems[1]
+    writer.remember(planned[0], written)
     far.write_bytes("new.jpg", b"x")
     with pytest.raises(SourceError, match=r"/new.jpg` is new"):
         list(writer.finish(places))
@@ -684,7 +685,8 @@ digests = [[hashlib.sha256(ref.content).hexdigest() for ref in source.read(shard
 print("ready", flush=True)
 for shard, hashes in zip(shards, digests):
     codes = np.array([2 if name.endswith("7.png") else 0 for name in shard.members], dtype=np.uint8)
-    writer.write(Unit(str(shard.index), (shard,), shard.members, hashes, codes), places)
+    unit = Unit(str(shard.index), (shard,), shard.members, hashes, codes)
+    writer.remember(unit, writer.write(unit, places))
 list(writer.finish(places))
 """
 

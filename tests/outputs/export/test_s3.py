@@ -58,7 +58,9 @@ def export(source: Source, places: Places, removed: tuple[str, ...] = ()) -> lis
         digests = [hashlib.sha256(ref.content).hexdigest() if isinstance(ref.content, bytes) else None for ref in refs]
         ids = [ref.image_id for ref in refs]
         codes = np.array([REMOVE if name in removed else KEEP for name in ids], dtype=np.uint8)
-        written.append(writer.write(Unit(str(shard.index), (shard,), ids, digests, codes), places))
+        unit = Unit(str(shard.index), (shard,), ids, digests, codes)
+        written.append(writer.write(unit, places))
+        writer.remember(unit, written[-1])
     return written + list(writer.finish(places))
 
 

@@ -27,7 +27,7 @@ from clipsieve.sources import Columns, open_source
 from clipsieve.sources.rows import TableError, TableFile
 from clipsieve.sources.storage import Storage, StoredFile
 from clipsieve.types import Failure
-from export_units import KEEP, REMOVE, REVIEW, export, places, units
+from export_units import KEEP, REMOVE, REVIEW, export, places, units, write_all
 from image_files import png
 
 N = 12
@@ -558,7 +558,7 @@ def test_tables_without_rows_are_part_of_the_data_set(tmp_path, where):
     source, writer = opened(tmp_path / "in")
     place = Destination("memory://no-rows" if where == "memory" else str(tmp_path / "out"))
     for _ in range(2):
-        written = [writer.write(unit, {KEEP: place}) for unit in units(source, writer, lambda _: KEEP)]
+        written = write_all(writer, units(source, writer, lambda _: KEEP), {KEEP: place})
         written += writer.finish({KEEP: place})
         assert sum(each.n_files for each in written) == 2
     found = pq.read_table(io.BytesIO(place.read_bytes("data/b.parquet")))

@@ -57,12 +57,15 @@ class Written:
         By position in the unit: the file that an input stands in now, below its place. Inputs that were left out have none.
     problems : mapping of int to str
         By position in the unit: why an input that should have gone somewhere could not, in words.
+    left_out : tuple of str
+        What is no input and was left out of what is kept since nobody has looked at it; `Writer.finish` tells of it.
     """
 
     n_files: int = 0
     n_bytes: int = 0
     places: Mapping[int, str] = field(default_factory=dict)
     problems: Mapping[int, str] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
 
 class Writer(ABC):
@@ -70,6 +73,9 @@ class Writer(ABC):
 
     A decision without a place in `places` is left out. What a writer leaves behind is whole files alone; calling `write` with the
     same unit again writes what is missing and nothing twice.
+
+    Units may be written by copies of the writer in other processes, several at once, and one unit by two of them at the same
+    time. So `write` keeps nothing that `finish` goes by: `remember` does, in the writer that finishes.
 
     Attributes
     ----------
@@ -99,8 +105,14 @@ class Writer(ABC):
             If a place cannot be written.
         """
 
+    def remember(self, unit: Unit, written: Written) -> None:  # noqa: B027 - most go by nothing
+        """Take in that a unit was written, by this writer or a copy of it, and what came of that."""
+
     def finish(self, places: Places) -> Iterator[Written]:  # noqa: ARG002
-        """Write what belongs to no input and is part of the data set all the same; it goes where the kept images go."""
+        """Write what belongs to no input and is part of the data set all the same; it goes where the kept images go.
+
+        All units were written and remembered before.
+        """
         yield from ()
 
     def warnings(self) -> tuple[str, ...]:

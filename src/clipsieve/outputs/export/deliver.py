@@ -7,31 +7,33 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from jaxtyping import UInt8
 
 from clipsieve._version import __version__
+from clipsieve.engines.base import Engine
 from clipsieve.engines.decisions import Decider, Decision
 from clipsieve.errors import UsageError
 from clipsieve.outputs.export.base import Places, Written
 from clipsieve.outputs.export.destination import Destination
-from clipsieve.outputs.export.fates import Counts, PartFate, resolve, settle, unit_of
+from clipsieve.outputs.export.fates import Counts, PartFate, Stretch, resolve, settle, unit_of
 from clipsieve.outputs.export.lists import write_list
 from clipsieve.outputs.export.manifest import ManifestWriter, manifest_rows
 from clipsieve.outputs.export.options import ExportOptions, ExportReport, PlaceReport
 from clipsieve.outputs.export.places import check_claimed, check_free, check_places, claim
+from clipsieve.outputs.export.spread import write_units
+from clipsieve.outputs.export.tally import Tally
 from clipsieve.outputs.export.writers import plan_writer
 from clipsieve.store import Run, locked
 from clipsieve.types import EXPORT_MANIFEST
 
 __all__ = ["export_run"]
-
-N_PROBLEMS_SHOWN = 20
 
 
 def export_run(
@@ -40,6 +42,7 @@ def export_run(
     options: ExportOptions | None = None,
     *,
     dry_run: bool = False,
+    engine: Engine | None = None,
     on_progress: Callable[[int, int], object] = lambda _n_done, _n_total: None,
 ) -> ExportReport:
     """Write the images of a run that are kept into a data set of the same kind, or a list of them.
@@ -56,6 +59,10 @@ def export_run(
         Policy, verdicts, what to do with what nobody has decided, other places.
     dry_run : bool, default=False
         Count, and write nothing.
+    engine : Engine, optional
+        What writes the tars, tables, splits, arrays, or files of a part; by default this process, one after the other. The
+        workers of a cluster find the source, the run and the places under the names that this process has for them. Lists, what
+        belongs to no image, and the manifest are written by this process. Whichever it is, the files are the same.
     on_progress : callable
         Called with the number of inputs done and in all.
 
@@ -75,18 +82,24 @@ def export_run(
     RunNotFoundError, RunCorruptError
         If the run has no such scores, or is damaged.
     """
-    return _Export(run, str(destination), options or ExportOptions(), on_progress).run(dry_run=dry_run)
+    return _Export(run, str(destination), options or ExportOptions(), engine, on_progress).run(dry_run=dry_run)
 
 
 class _Export:
     """One export, from the decisions to the manifest."""
 
     def __init__(
-        self, run: Run, destination: str, options: ExportOptions, on_progress: Callable[[int, int], object]
+        self,
+        run: Run,
+        destination: str,
+        options: ExportOptions,
+        engine: Engine | None,
+        on_progress: Callable[[int, int], object],
     ) -> None:
         self._started = time.monotonic()
         self._run = run
         self._options = options
+        self._engine = engine if options.form == "same" else None  # of a list there is nothing that could be divided
         self._on_progress = on_progress
         self._locations = options.locations(destination)
         self._decider = Decider(run, options.policy, options.scores_name, options.verdicts)
@@ -190,24 +203,35 @@ class _Export:
 
     def _write(self, fates: Sequence[PartFate], places: Places, fingerprint: str) -> dict[str, Any]:
         """Write everything, the manifest last: without it, the export is not complete."""
-        tally = _Tally()
+        tally = Tally()
         # The scores are not read again: whoever scores anew meanwhile changes nothing of what was decided.
         rows = self._run.iter_images(["image_id", "uri", "sha256"])
-        with places[Decision.KEEP].writer(EXPORT_MANIFEST) as file, ManifestWriter(file, self._facts()) as manifest:
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(places[Decision.KEEP].writer(EXPORT_MANIFEST))
+            manifest = stack.enter_context(ManifestWriter(file, self._facts()))
+            done = stack.enter_context(contextlib.closing(self._written_there(fates, places)))
             for stretch in self._planned.stretches:
                 parts = [next(rows) for _ in stretch.shards]
-                here = fates[stretch.start : stretch.start + len(parts)]
-                codes = np.concatenate([fate.codes for fate in here])
-                written = self._writer.write(unit_of(stretch, parts, codes), places)
+                unit = unit_of(stretch, parts, _codes_of(stretch, fates))
+                written = next(done) if self._engine else self._writer.write(unit, places)
+                self._writer.remember(unit, written)
                 tally.add(written)
-                for table in self._manifest_rows(parts, here, written):
+                for table in self._manifest_rows(parts, fates[stretch.start : stretch.start + len(parts)], written):
                     manifest.write(table)
                     self._on_progress(tally.count(table), self._run.manifest.n_images)
             for written in self._finish(fates, places):
                 tally.add(written)
                 tally.note(written.problems.values())
             check_claimed(places, fingerprint)
+        for place in places.values() if self._engine else ():
+            place.tidy()
         return {**tally.facts(), "warnings": self._writer.warnings()}
+
+    def _written_there(self, fates: Sequence[PartFate], places: Places) -> Generator[Written, None, None]:
+        """Yield what the workers of the engine have written of each unit; nothing without one."""
+        if self._engine is not None:
+            units = ((stretch, _codes_of(stretch, fates)) for stretch in self._planned.stretches)
+            yield from write_units(self._engine, self._run, self._writer, places, units)
 
     def _manifest_rows(
         self, parts: Sequence[pa.Table], fates: Sequence[PartFate], written: Written
@@ -249,37 +273,8 @@ class _Export:
         return self._decider.facts.threshold, self._decider.facts.remove_threshold
 
 
-@dataclass(slots=True)
-class _Tally:
-    """What was written so far."""
-
-    n_files: int = 0
-    n_bytes_written: int = 0
-    n_problems: int = 0
-    problems: list[str] = field(default_factory=list)
-    n_done: int = 0
-
-    def add(self, written: Written) -> None:
-        self.n_files += written.n_files
-        self.n_bytes_written += written.n_bytes
-
-    def count(self, rows: pa.Table) -> int:
-        """Take in the rows of a manifest, and return how many there are by now."""
-        failed = rows.filter(rows.column("problem").is_valid()).select(["image_id", "problem"])
-        self.note(f"`{row['image_id']}`: {row['problem']}" for row in failed.to_pylist())
-        self.n_done += rows.num_rows
-        return self.n_done
-
-    def note(self, problems: Iterable[str]) -> None:
-        for words in problems:
-            self.n_problems += 1
-            if len(self.problems) < N_PROBLEMS_SHOWN:
-                self.problems.append(words)
-
-    def facts(self) -> dict[str, Any]:
-        """Return the fields of `ExportReport` that it counts."""
-        counts = {name: getattr(self, name) for name in ("n_files", "n_bytes_written", "n_problems")}
-        return {**counts, "problems": tuple(self.problems)}
+def _codes_of(stretch: Stretch, fates: Sequence[PartFate]) -> UInt8[np.ndarray, "n"]:
+    return np.concatenate([fate.codes for fate in fates[stretch.start : stretch.start + len(stretch.shards)]])
 
 
 def _within(texts: Mapping[int, str], start: int, n: int) -> dict[int, str]:

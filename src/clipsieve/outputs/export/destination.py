@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import errno
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,18 +15,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from clipsieve.errors import ClipsieveError, ExportError, SourceError
-from clipsieve.outputs.export.local_files import flush_folder, holds_files, is_leftover, opened, temporary_beside
+from clipsieve.outputs.export.local_files import (
+    flush_folder,
+    holds_files,
+    is_leftover,
+    opened,
+    remove_leftovers,
+    temporary_beside,
+)
+from clipsieve.outputs.export.place_errors import leads_out, no_utf8, shown_name, words_of
 from clipsieve.outputs.export.remote_files import put_whole, takes_files
-from clipsieve.sources.connect import explain, no_room, plain_location
+from clipsieve.remote.connect import no_room, plain_location
+from clipsieve.remote.retry import with_retries
 from clipsieve.sources.names import legible
-from clipsieve.sources.retry import with_retries
 from clipsieve.sources.storage import Storage
 from clipsieve.store.lock import LOCK_NAME
 
 if TYPE_CHECKING:
     from clipsieve.outputs.export.base import HowToPlace
 
-__all__ = ["Destination", "words_of"]
+__all__ = ["Destination"]
 
 _COPY_BYTES = 1 << 20
 
@@ -49,7 +59,14 @@ class Destination:
     def __init__(self, location: str) -> None:
         self._storage = Storage(plain_location(location))
         self.is_local = self._storage.is_local
+        self._owner = ""
         self._folders_inside: set[str] = set()
+
+    def apart(self) -> Destination:
+        """Return the same place for a worker beside others, two of which may write the same file at the same time."""
+        other = copy.deepcopy(self)
+        other._owner = secrets.token_hex(8)  # noqa: SLF001 - it is one of these
+        return other
 
     @property
     def url(self) -> str:
@@ -65,10 +82,10 @@ class Destination:
     def path(self, name: str) -> str:
         """Return where a file lies, as the file system takes it; ExportError for a name that leads out or is none there."""
         if not self.is_local and any("\ud800" <= letter <= "\udfff" for letter in name):
-            raise self._no_utf8(name)
+            raise no_utf8(name, self.url)
         parts = name.split("/")
         if not name or "\0" in name or any(part in ("", ".", "..") for part in parts):
-            raise self._leads_out(name)
+            raise leads_out(name, self.url)
         return f"{self._storage.root.rstrip('/')}/{name}"
 
     def is_empty(self) -> bool:
@@ -196,6 +213,11 @@ class Destination:
         if self.is_local:
             os.sync()
 
+    def tidy(self) -> None:
+        """Remove what workers that died have left unfinished in a folder of this machine, when nobody writes there any more."""
+        if self.is_local:
+            remove_leftovers(self._storage.root)
+
     def _link_or_copy(self, source: str, temporary: str, how: HowToPlace) -> None:
         if self.is_local and how == "symlink":
             os.symlink(os.path.realpath(source), temporary)
@@ -216,7 +238,7 @@ class Destination:
                 yield os.path.join(folder, "file")
             return
         self._make_folder(os.path.dirname(path))
-        with temporary_beside(path) as temporary:
+        with temporary_beside(path, self._owner) as temporary:
             yield temporary
 
     def _make_folder(self, folder: str) -> None:
@@ -237,27 +259,12 @@ class Destination:
             os.replace(temporary, path)
             return
         try:
-            put_whole(self._storage, temporary, path)
+            put_whole(self._storage, temporary, path, self._owner)
         except Exception as error:
             raise self._error(path.removeprefix(self._storage.root.rstrip("/") + "/"), error) from error
 
     def _exists(self) -> bool:
         return bool(with_retries(lambda: self._storage.filesystem.exists(self._storage.root)))
-
-    def _leads_out(self, name: str) -> ExportError:
-        return ExportError(
-            f"the name `{_shown(name)[:200]}` leads out of `{self.url}`",
-            expected="a path below it, without `.` and `..`",
-            state="nothing was written under that name",
-            hint="it stands in the source like that: rename it there, and scan again",
-        )
-
-    def _no_utf8(self, name: str) -> ExportError:
-        return ExportError(
-            f"the name `{_shown(name)[:200]}` is no UTF-8, and `{self.url}` takes nothing else",
-            state="nothing was written under that name",
-            hint="rename it in the source and scan again, or name a place on this machine",
-        )
 
     def _is_a_file(self) -> ExportError:
         return ExportError(f"`{self.url}` is a file", expected="a new or empty folder", state="nothing was written")
@@ -271,23 +278,10 @@ class Destination:
         if room and not self.is_local:
             return no_room()  # of the folder where files are kept on their way
         base = self.url if self.url.endswith("://") else self.url.rstrip("/") + "/"
-        where = f"{base}{_shown(name)}" if name else self.url
+        where = f"{base}{shown_name(name)}" if name else self.url
         return ExportError(
             f"cannot {verb} `{where}`: {words_of(error)}",
             state="every file that is there is whole",
             hint=("make room" if room else "mend the permissions, or name another place")
             + "; the same command again goes on from there",
         )
-
-
-def words_of(error: BaseException) -> str:
-    """Return what went wrong with a place, in the words of its file system where it has some."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    if isinstance(error, FileNotFoundError):
-        return "there is no such place, such as a bucket, or it takes no file of that name"
-    return explain(error).detail if isinstance(error, Exception) else type(error).__name__
-
-
-def _shown(name: str) -> str:
-    return legible(name.encode(errors="surrogateescape"))

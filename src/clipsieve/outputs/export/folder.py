@@ -66,9 +66,7 @@ class FolderWriter(Writer):
 
     def write(self, unit: Unit, places: Places) -> Written:
         """Write the images of one part; see `Writer.write`. `places` names files as `image_id` does, with `%XX`."""
-        inputs = list(zip(self._tree.inputs(unit), unit.sha256, unit.codes.tolist(), strict=True))
-        for (name, _), _, code in inputs:
-            self._decided.add(name, code)
+        inputs = zip(self._tree.inputs(unit), unit.sha256, unit.codes.tolist(), strict=True)
         jobs = {
             position: Job(name, n_bytes, sha256, places[Decision(code)])
             for position, ((name, n_bytes), sha256, code) in enumerate(inputs)
@@ -79,6 +77,11 @@ class FolderWriter(Writer):
         tally.problems.update(taken)
         files = {position: escape_name(jobs[position].name.encode(errors="surrogateescape")) for position in tally.done}
         return Written(len(tally.done), tally.n_bytes, files, tally.problems)
+
+    def remember(self, unit: Unit, written: Written) -> None:  # noqa: ARG002
+        """Take in where each input of a part goes: what belongs to it goes there, too; see `Writer.remember`."""
+        for (name, _), code in zip(self._tree.inputs(unit), unit.codes.tolist(), strict=True):
+            self._decided.add(name, code)
 
     def finish(self, places: Places) -> Iterator[Written]:
         """Write what is no input, once all units were written; see the class.

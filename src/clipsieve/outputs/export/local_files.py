@@ -13,7 +13,16 @@ from typing import BinaryIO
 from clipsieve.errors import SourceError
 from clipsieve.sources.names import legible
 
-__all__ = ["LEFTOVER", "flush_folder", "holds_files", "is_leftover", "opened", "temporary_beside", "temporary_name"]
+__all__ = [
+    "LEFTOVER",
+    "flush_folder",
+    "holds_files",
+    "is_leftover",
+    "opened",
+    "remove_leftovers",
+    "temporary_beside",
+    "temporary_name",
+]
 
 LEFTOVER = ".clipsieve-{}.tmp"  # filled with 16 hexadecimal digits
 
@@ -25,19 +34,20 @@ def is_leftover(name: str) -> bool:
     return _LEFTOVER.fullmatch(name) is not None
 
 
-def temporary_name(path: str) -> str:
+def temporary_name(path: str, owner: str = "") -> str:
     """Return a name in the same folder that no other file has.
 
-    It follows from that of the file, so that whoever writes the file again also removes what was left of it.
+    It follows from that of the file, so that whoever writes the file again also removes what was left of it; and from `owner`,
+    where several may write the same file at the same time.
     """
     folder, name = os.path.split(path)
-    return os.path.join(folder, LEFTOVER.format(hashlib.sha256(os.fsencode(name)).hexdigest()[:16]))
+    return os.path.join(folder, LEFTOVER.format(hashlib.sha256(os.fsencode(name) + owner.encode()).hexdigest()[:16]))
 
 
 @contextmanager
-def temporary_beside(path: str) -> Iterator[str]:
+def temporary_beside(path: str, owner: str = "") -> Iterator[str]:
     """Yield the `temporary_name` of a file; what is left there is removed."""
-    temporary = temporary_name(path)
+    temporary = temporary_name(path, owner)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(temporary)
     try:
@@ -45,6 +55,15 @@ def temporary_beside(path: str) -> Iterator[str]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+
+
+def remove_leftovers(folder: str) -> None:
+    """Remove at any depth what workers that were killed have left unfinished; nobody writes there any more."""
+    for parent, _, names in os.walk(os.fsencode(folder)):
+        for name in names:
+            if is_leftover(os.fsdecode(name)):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join(parent, name))
 
 
 def opened(path: str) -> BinaryIO:

@@ -15,7 +15,7 @@ from jaxtyping import Bool
 from clipsieve.errors import SourceError
 from clipsieve.outputs.export.base import HowToPlace, Places, Unit
 from clipsieve.outputs.export.destination import Destination
-from clipsieve.sources.connect import is_url
+from clipsieve.remote.connect import is_url
 from clipsieve.sources.names import legible
 
 __all__ = ["CellCheck", "NamedFiles", "changed_table"]

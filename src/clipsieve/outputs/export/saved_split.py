@@ -22,8 +22,8 @@ from jaxtyping import Int64
 from clipsieve.errors import SourceError
 from clipsieve.outputs.export.base import Unit, Written
 from clipsieve.outputs.export.destination import Destination
+from clipsieve.remote.connect import is_url
 from clipsieve.sources import HuggingFaceSource
-from clipsieve.sources.connect import is_url
 from clipsieve.types import Failure
 
 if TYPE_CHECKING:

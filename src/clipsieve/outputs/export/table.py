@@ -80,7 +80,6 @@ class TableWriter(Writer):
         ExportError
             If a place cannot be written.
         """
-        self._written |= {unit.name} if unit.shards else set()
         name, fault = _name_in_place(unit), unit.shards[0].members[4] if unit.shards else ""
         codes = unit.codes.tolist()
         if fault:
@@ -97,6 +96,10 @@ class TableWriter(Writer):
         n_files, n_bytes = (check.files.n_files, check.files.n_bytes) if check.files else (0, 0)
         standing = {row: name for row, code in enumerate(codes) if code in targets and row not in check.lost}
         return Written(len(sizes) + n_files, sum(sizes) + n_bytes, standing, check.problems)
+
+    def remember(self, unit: Unit, written: Written) -> None:  # noqa: ARG002
+        """Take in which tables have rows; see `Writer.remember`."""
+        self._written.add(unit.name)
 
     def finish(self, places: Places) -> Iterator[Written]:
         """Write the tables that had no rows from the start; see `Writer.finish`."""

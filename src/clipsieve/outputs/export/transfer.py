@@ -14,7 +14,8 @@ from typing import BinaryIO, TypeVar
 
 from clipsieve.errors import ExportError, SourceError
 from clipsieve.outputs.export.base import HowToPlace
-from clipsieve.outputs.export.destination import Destination, words_of
+from clipsieve.outputs.export.destination import Destination
+from clipsieve.outputs.export.place_errors import words_of
 from clipsieve.outputs.export.trees import Original, Tree
 from clipsieve.sources.names import legible
 from clipsieve.sources.signatures import N_SIGNATURE_BYTES, may_be_an_image

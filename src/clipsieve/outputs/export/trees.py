@@ -17,8 +17,8 @@ from clipsieve.evaluation.operating_points import Decision
 from clipsieve.outputs.export.base import Unit
 from clipsieve.outputs.export.companions import Decided
 from clipsieve.outputs.export.local_files import is_leftover
+from clipsieve.remote.connect import explain
 from clipsieve.sources import FolderSource, RemoteFolderSource
-from clipsieve.sources.connect import explain
 from clipsieve.sources.names import is_hidden, legible
 from clipsieve.sources.signatures import is_image_name, is_unread_image_name
 

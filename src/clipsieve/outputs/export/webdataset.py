@@ -61,7 +61,7 @@ class WebDatasetWriter(Writer):
     def __init__(self, source: WebDatasetSource) -> None:
         self._source = source
         self._written: set[str] = set()
-        self._left_out: dict[str, list[str]] = {}  # by tar
+        self._left_out: dict[str, tuple[str, ...]] = {}  # by tar
 
     def unit_of(self, shard: Shard) -> str:
         """Return the tar's name; see `Writer.unit_of`."""
@@ -85,7 +85,6 @@ class WebDatasetWriter(Writer):
         ExportError
             If a place cannot be written.
         """
-        self._written |= {unit.name} if unit.shards else set()
         name, n_images = os.fsdecode(unquote_to_bytes(unit.name)), self._n_images(unit)
         problems = {
             row: f"the rest of `{legible(unit.name)}` is damaged and cannot be read"
@@ -95,17 +94,26 @@ class WebDatasetWriter(Writer):
         codes = unit.codes[:n_images].tolist()
         targets = {decision: place for decision, place in places.items() if decision in {*codes, Decision.KEEP}}
         missing = {decision: place for decision, place in targets.items() if place.size(name) is None}
-        if missing and not self._write(unit, name, missing):
+        left_out = self._write(unit, name, missing) if missing else []
+        if left_out is None:
             return Written(problems=problems)
         sizes = [place.size(name) or 0 for place in targets.values()]
         standing = {row: name for row, code in enumerate(codes) if code in targets}
-        return Written(len(sizes), sum(sizes), standing, problems)
+        return Written(len(sizes), sum(sizes), standing, problems, tuple(left_out))
+
+    def remember(self, unit: Unit, written: Written) -> None:
+        """Take in which tars have images, and what was left out of each; see `Writer.remember`."""
+        self._written.add(unit.name)
+        if written.left_out:
+            self._left_out[unit.name] = written.left_out
 
     def finish(self, places: Places) -> Iterator[Written]:
         """Write the tars without images, and tell of images that were no inputs; see `Writer.finish`."""
         for name in self._source.tars:
             if name not in self._written and Decision.KEEP in places:
-                yield self.write(Unit(name, (), (), (), np.zeros(0, dtype=np.uint8)), places)
+                written = self.write(Unit(name, (), (), (), np.zeros(0, dtype=np.uint8)), places)
+                self._left_out |= {name: written.left_out} if written.left_out else {}
+                yield written
         for name, members in self._left_out.items():
             yield Written(problems={0: _words_of_unscanned(name, members)})
 
@@ -115,14 +123,17 @@ class WebDatasetWriter(Writer):
             return len(unit.image_ids)
         return len(self._source.open_tar(unit.name).index.images)
 
-    def _write(self, unit: Unit, name: str, places: Mapping[Decision, Destination]) -> bool:
-        """Write what is not there yet; False for a file that no member of a tar could ever be read from."""
+    def _write(self, unit: Unit, name: str, places: Mapping[Decision, Destination]) -> list[str] | None:
+        """Write what is not there yet; return what was left out of what is kept.
+
+        None for a file that no member of a tar could ever be read from.
+        """
         tar = self._source.open_tar(unit.name)
         damage = tar.index.damage
         if tar.file is None or (damage is not None and damage.offset == 0):
             if not unit.image_ids or any(_key_of(unit, image_id) is not None for image_id in unit.image_ids):
                 raise _changed(unit, "a tar that can be opened", damage.detail if damage else "none")
-            return False
+            return None
         _check_ids(unit, tar)
         with ExitStack() as stack:
             copies = {}
@@ -130,9 +141,7 @@ class WebDatasetWriter(Writer):
                 target = stack.enter_context(place.writer(name))
                 copies[int(decision)] = stack.enter_context(tar_copy(target, tar.file, is_gzip=tar.is_gzip))
             left_out = _Sorter(unit, tar, tar.file, copies).run()
-        if left_out and Decision.KEEP in places:
-            self._left_out[unit.name] = left_out
-        return True
+        return left_out if Decision.KEEP in places else []
 
 
 class _Sorter:
@@ -226,7 +235,7 @@ def _key_of(unit: Unit, image_id: str) -> str | None:
     return None if name == image_id else split_key(name)[0]
 
 
-def _words_of_unscanned(tar: str, members: list[str]) -> str:
+def _words_of_unscanned(tar: str, members: tuple[str, ...]) -> str:
     names = [f"`{legible(name.encode(errors='surrogateescape'))[:200]}`" for name in members[:_N_NAMES_SHOWN]]
     more = f" and {len(members) - len(names):,} more" if len(members) > len(names) else ""
     return f"`{legible(tar)}`: images that were not scanned are left out: {', '.join(names)}{more}"

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
+import pyarrow as pa
 
+from clipsieve.engines.base import Engine
 from clipsieve.engines.concepts import ConceptVectors
 from clipsieve.engines.decisions import Decider
 from clipsieve.engines.private_places import as_printable
@@ -15,11 +19,12 @@ from clipsieve.engines.verdict_files import ImageVerdicts
 from clipsieve.evaluation.class_rates import rate_classes
 from clipsieve.evaluation.term_counts import TermCounter
 from clipsieve.evaluation.terms import frequent_terms, rate_terms
-from clipsieve.outputs.report.counts import COLUMNS, N_BINS, RunCounts
+from clipsieve.outputs.report.counts import RunCounts
 from clipsieve.outputs.report.estimate import SampleEstimate, estimate_from_sample
 from clipsieve.outputs.report.figures import build_figures
 from clipsieve.outputs.report.limits import build_limits
 from clipsieve.outputs.report.method import build_method
+from clipsieve.outputs.report.part_counts import COLUMNS, N_BINS, PartCounts, count_part
 from clipsieve.outputs.report.records import (
     ClassFlags,
     Concept,
@@ -48,6 +53,7 @@ def build_report(
     concepts: ConceptVectors | None = None,
     title: str | None = None,
     has_thumbnails: bool = False,
+    engine: Engine | None = None,
     on_progress: Callable[[int, int], object] = lambda _n_done, _n_total: None,
 ) -> Report:
     """Gather all that a report says, part by part.
@@ -66,6 +72,9 @@ def build_report(
         The name of the data set; by default the last part of the source's place.
     has_thumbnails
         As in `Report`, whose examples are added later.
+    engine : Engine, optional
+        What counts the parts; by default this process, one after the other. The workers of a cluster read the run where this
+        process finds it.
     on_progress : callable
         Called with the number of images done and listed.
 
@@ -75,7 +84,7 @@ def build_report(
         As for `Decider`, or if a verdict is about no image of the run, or a part is missing, damaged, or older than the scan.
     """
     decider = Decider(run, scores_name=scores_name, verdicts=verdicts)
-    counts = _count(decider, concepts, on_progress)
+    counts = _count(decider, concepts, engine, on_progress)
     estimate = estimate_from_sample(run, verdicts, counts.is_flagged) if verdicts else SampleEstimate()
     manifest, facts, classes = run.manifest, decider.facts, _classes(counts)
     return Report(
@@ -100,13 +109,35 @@ def build_report(
     )
 
 
-def _count(decider: Decider, concepts: ConceptVectors | None, on_progress: Callable[[int, int], object]) -> RunCounts:
-    counts, n_done = RunCounts(decider, concepts), 0
-    for part in decider.parts(COLUMNS):
-        counts.add(part)
-        n_done += part.images.num_rows
-        on_progress(n_done, decider.run.manifest.n_images)
+def _count(
+    decider: Decider,
+    concepts: ConceptVectors | None,
+    engine: Engine | None,
+    on_progress: Callable[[int, int], object],
+) -> RunCounts:
+    counts, n_done, n_judged = RunCounts(decider, concepts), 0, 0
+    with closing(_counted(decider, concepts, engine, counts.captions)) as parts:
+        for part in parts:
+            counts.merge(part)
+            n_done, n_judged = n_done + part.n_rows, n_judged + part.n_judged
+            on_progress(n_done, decider.run.manifest.n_images)
+    decider.check_judged(n_judged)
     return counts
+
+
+def _counted(
+    decider: Decider, concepts: ConceptVectors | None, engine: Engine | None, captions: TermCounter
+) -> Generator[PartCounts, None, None]:
+    """Yield the counts of each part in order; without an engine, words are counted straight into those of the run."""
+    if engine is None:
+        yield from (count_part(decider, concepts, part, captions) for part in decider.parts(COLUMNS))
+        return
+    work = partial(_count_there, decider, concepts, decider.removed_contents())
+    yield from engine.map(work, range(decider.run.manifest.n_parts))
+
+
+def _count_there(decider: Decider, concepts: ConceptVectors | None, removed: pa.Array, index: int) -> PartCounts:
+    return count_part(decider, concepts, decider.part(index, COLUMNS, removed))
 
 
 def _title(manifest: RunManifest) -> str:

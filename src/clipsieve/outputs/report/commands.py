@@ -12,6 +12,7 @@ from clipsieve.engines.score_facts import Promise
 from clipsieve.engines.verdict_files import LEDGER_FILE, ImageVerdicts
 from clipsieve.outputs.report.counts import RunCounts
 from clipsieve.store import Run
+from clipsieve.store.files import exists
 
 __all__ = ["build_commands"]
 
@@ -54,7 +55,7 @@ def build_commands(run: Run, counts: RunCounts, taxonomy: Taxonomy | None, title
 def _verdicts(run: Run, verdicts: ImageVerdicts | None) -> list[str]:
     """Return the option that names the verdicts; a run's own ledger is used unless told otherwise, so its absence is told."""
     if verdicts is None:
-        return ["--verdicts", "none"] if (run.path / LEDGER_FILE).exists() else []
+        return ["--verdicts", "none"] if exists(run.path / LEDGER_FILE) else []
     if not verdicts.is_file:
         return ["--verdicts", "VERDICTS"]
     is_own = verdicts.path == run.path / LEDGER_FILE

@@ -1,4 +1,4 @@
-"""Everything that a report counts, gathered part by part: no image is held longer than its part."""
+"""Everything that a report counts of a run: the counts of its parts, merged in their order."""
 
 from __future__ import annotations
 
@@ -6,21 +6,15 @@ import hashlib
 from collections import Counter
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Float32, Int64
 
 from clipsieve.engines.concepts import ConceptVectors
-from clipsieve.engines.decisions import DecidedPart, Decider
-from clipsieve.engines.lineage import digest_of
+from clipsieve.engines.decisions import Decider
 from clipsieve.evaluation.term_counts import TermCounter
-from clipsieve.outputs.report.flagged import ScoresDigest, assign_flagged, flag_mask
-from clipsieve.types import FailureCode
+from clipsieve.outputs.report.flagged import ScoresDigest
+from clipsieve.outputs.report.part_counts import N_BINS, PartCounts
 
-__all__ = ["COLUMNS", "N_BINS", "Assignments", "RunCounts"]
-
-COLUMNS = ["sha256", "label", "caption"]
-N_BINS = 50
+__all__ = ["Assignments", "RunCounts"]
 
 
 class Assignments:
@@ -58,6 +52,23 @@ class RunCounts:
         With the run, the scores and the verdicts.
     concepts : ConceptVectors, optional
         To assign flagged images to.
+
+    Attributes
+    ----------
+    n : counter of str
+        Images by what is said of them.
+    failures : counter of str
+        By code.
+    histogram : int64 array of shape (50,)
+        Of the probabilities, in bins of equal width.
+    label_scored, label_flagged : counter of str
+        Images with a probability, and flagged ones, by label.
+    captions : TermCounter
+        Of the images with a probability.
+    is_flagged : dict of str to bool
+        By id, of images with a verdict.
+    assignments : Assignments or None
+        None without vectors of concepts.
     """
 
     def __init__(self, decider: Decider, concepts: ConceptVectors | None = None) -> None:
@@ -70,7 +81,6 @@ class RunCounts:
         self.captions = TermCounter()
         self.is_flagged: dict[str, bool] = {}
         self.assignments = Assignments(concepts) if concepts and concepts.vectors is not None else None
-        self._concepts = concepts
         self._images, self._parts = hashlib.sha256(), hashlib.sha256()
         self._scores = ScoresDigest(decider.facts.threshold)
 
@@ -99,67 +109,19 @@ class RunCounts:
         n_decided = sum(self.n[f"{where}_reviewed"] - self.n[f"{where}_unsure"] for where in wheres)
         return 0 < n_decided == sum(n_images[where] for where in wheres)
 
-    def add(self, part: DecidedPart) -> None:
-        """Count one part that was read with `COLUMNS`."""
-        scored = part.probability.is_valid().to_numpy()
-        flagged = flag_mask(part.probability, self.decider.facts.threshold)
-        self._scores.add(part.probability)
-        self._add_hashes(part.images)
-        self._add_rows(part.images)
-        self._add_scores(part.probability, flagged)
-        self._add_labels(part.images.column("label"), scored, flagged)
-        for mask, is_flagged in ((flagged, True), (scored & ~flagged, False)):
-            texts = part.images.column("caption").filter(pa.array(mask)).drop_null()
-            self.captions.add_captions(texts.to_pylist(), flagged=is_flagged)
-        self._add_verdicts(part, scored, flagged)
-        if self.assignments and self._concepts and flagged.any():
-            self.assignments.add(*assign_flagged(self.decider.run, part.index, flagged, self._concepts))
-
-    def _add_hashes(self, images: pa.Table) -> None:
-        digests = images.column("sha256").to_pylist()
-        self._images.update("".join([f"{digest or ''}\n" for digest in digests]).encode())
-        if tuned_on := self.decider.facts.tuned_on:
-            ids = images.column("image_id").to_pylist()
-            self.n["tuned_on"] += sum(map(tuned_on.__contains__, map(digest_of, ids, digests)))
-        facts = sorted((images.schema.metadata or {}).items())
-        made_from = [b"%s=%s" % (key, value) for key, value in facts if key.startswith(b"clipsieve.")]
-        self._parts.update(b" ".join([*made_from, str(images.num_rows).encode()]) + b"\n")
-
-    def _add_rows(self, images: pa.Table) -> None:
-        codes = images.column("failure_code").drop_null().to_pylist()
-        self.failures.update(codes)
-        self.n["failed"] += len(codes)
-        self.n["scanned"] += images.num_rows - len(codes)
-        self.n["blocked"] += codes.count(FailureCode.BLOCKED.value)
-        self.n["not_hashed"] += images.column("sha256").null_count
-        self.n["with_label"] += images.num_rows - images.column("label").null_count
-        self.n["with_caption"] += images.num_rows - images.column("caption").null_count
-
-    def _add_scores(self, probability: pa.ChunkedArray, flagged: Bool[np.ndarray, "n"]) -> None:
-        values = probability.drop_null().to_numpy()
-        remove = self.decider.facts.remove_threshold
-        n_remove = 0 if remove is None else int(flag_mask(probability, remove).sum())
-        self.n["scored"] += len(values)
-        self.n["flagged"] += int(flagged.sum())
-        self.n["remove"] += n_remove
-        self.histogram += np.histogram(values.astype(np.float64), bins=N_BINS, range=(0, 1))[0]
-
-    def _add_labels(
-        self, labels: pa.ChunkedArray, scored: Bool[np.ndarray, "n"], flagged: Bool[np.ndarray, "n"]
-    ) -> None:
-        for mask, counts in ((scored, self.label_scored), (flagged, self.label_flagged)):
-            found = pc.value_counts(labels.filter(pa.array(mask)).drop_null())
-            counts.update(dict(zip(found.field(0).to_pylist(), found.field(1).to_pylist(), strict=True)))
-
-    def _add_verdicts(self, part: DecidedPart, scored: Bool[np.ndarray, "n"], flagged: Bool[np.ndarray, "n"]) -> None:
-        if self.decider.verdicts is None:
-            return
-        ids = part.images.column("image_id")
-        for row in (row for row, name in enumerate(part.annotators) if name is not None):
-            image_id = ids[row].as_py()
-            unwanted = self.decider.verdicts.by_image[image_id].unwanted
-            where = "flagged" if flagged[row] else "unflagged" if scored[row] else "unscored"
-            self.is_flagged[image_id] = bool(flagged[row])
-            self.n[f"{where}_reviewed"] += 1
-            self.n[f"{where}_unwanted"] += unwanted is True
-            self.n[f"{where}_unsure"] += unwanted is None
+    def merge(self, part: PartCounts) -> None:
+        """Add the counts of the next part: hashes go by the order."""
+        for mine, theirs in (
+            *((self.n, part.n), (self.failures, part.failures)),
+            *((self.label_scored, part.label_scored), (self.label_flagged, part.label_flagged)),
+        ):
+            mine.update(theirs)
+        self.histogram += part.histogram
+        if part.captions is not self.captions:  # where they are, they were counted here
+            self.captions.merge(part.captions)
+        self.is_flagged |= part.is_flagged
+        if self.assignments and part.assigned is not None:
+            self.assignments.add(*part.assigned)
+        self._images.update(part.image_lines)
+        self._parts.update(part.part_line)
+        self._scores.add_bytes(part.score_bytes)

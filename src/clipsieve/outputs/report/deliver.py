@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipsieve.classifiers import builtin_taxonomy, load_taxonomy
+from clipsieve.engines.base import Engine
 from clipsieve.engines.concepts import ConceptVectors, build_concepts
 from clipsieve.engines.verdict_files import ImageVerdicts, read_image_verdicts
 from clipsieve.errors import UsageError
@@ -97,6 +98,7 @@ def find(
     options: ReportOptions,
     *,
     with_examples: bool,
+    engine: Engine | None = None,
     on_progress: Callable[[int, int], object] = lambda _n_done, _n_total: None,
 ) -> Findings:
     """Gather what there is to say of a run; errors as for `write_report`."""
@@ -111,6 +113,7 @@ def find(
         concepts=concepts,
         title=options.title,
         has_thumbnails=with_examples and options.has_thumbnails,
+        engine=engine,
         on_progress=on_progress,
     )
     problem = concepts.problem if concepts else None
@@ -150,6 +153,7 @@ def write_report(
     output: str | Path,
     options: ReportOptions | None = None,
     *,
+    engine: Engine | None = None,
     on_progress: Callable[[int, int], object] = lambda _n_done, _n_total: None,
 ) -> Findings:
     """Write the report of a run as one HTML file, and the same for machines into a folder of the same name.
@@ -162,6 +166,9 @@ def write_report(
         The page; it ends in `.html`.
     options : ReportOptions, optional
         Whose scores, verdicts, taxonomy, thumbnails.
+    engine : Engine, optional
+        What counts the parts of the run; by default this process, one after the other. Lists, thumbnails and the page are made
+        by this process in any case.
     on_progress : callable
         Called with the number of images done and in all.
 
@@ -192,7 +199,7 @@ def write_report(
     folder = path.with_suffix("")
     check_places(run, told, path, folder)
     check_folder(folder)
-    found = find(run, told, with_examples=True, on_progress=on_progress)
+    found = find(run, told, with_examples=True, engine=engine, on_progress=on_progress)
     page = render_page(found.report)
     write_report_files(found.report, found.flagged(told.scores_name), folder, texts={path: page})
     return found

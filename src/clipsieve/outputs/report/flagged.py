@@ -119,8 +119,17 @@ class ScoresDigest:
 
     def add(self, probability: pa.ChunkedArray) -> None:
         """Add those of the next part; what has none counts as -1."""
+        self.add_bytes(self.bytes_of(probability))
+
+    def add_bytes(self, values: bytes) -> None:
+        """Add what `bytes_of` gave for the next part."""
+        self._digest.update(values)
+
+    @staticmethod
+    def bytes_of(probability: pa.ChunkedArray) -> bytes:
+        """Return what is hashed of one part."""
         values: np.ndarray = pc.fill_null(probability, -1.0).to_numpy()
-        self._digest.update(np.ascontiguousarray(values, dtype="<f4").tobytes())
+        return np.ascontiguousarray(values, dtype="<f4").tobytes()
 
     @property
     def sha256(self) -> str:

@@ -18,6 +18,7 @@ from clipsieve.evaluation.terms import PRIOR_SHARE
 from clipsieve.outputs.report.commands import build_commands
 from clipsieve.outputs.report.counts import RunCounts
 from clipsieve.store import Run
+from clipsieve.store.files import read_bytes
 
 __all__ = ["build_method"]
 
@@ -52,7 +53,7 @@ def _run(run: Run, counts: RunCounts) -> dict[str, Any]:
         "options": _plain(manifest.options),
         "n_parts": manifest.n_parts,
         "part_size": manifest.part_size,
-        "run_json_sha256": hashlib.sha256((run.path / "run.json").read_bytes()).hexdigest(),
+        "run_json_sha256": hashlib.sha256(read_bytes(run.path / "run.json")).hexdigest(),
         "parts_sha256": counts.parts_sha256,
         "images_sha256": counts.images_sha256,
         "scores_sha256": counts.scores_sha256,

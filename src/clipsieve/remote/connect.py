@@ -9,14 +9,22 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
 from clipsieve.errors import MissingExtraError, SourceError
-from clipsieve.sources.local_file import read_failure
-from clipsieve.sources.retry import ATTEMPTS, is_lasting
-from clipsieve.types import Failure, FailureCode
+from clipsieve.remote.retry import ATTEMPTS, is_lasting
+from clipsieve.types import Failure, FailureCode, FailureStep
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-__all__ = ["connect", "explain", "is_url", "no_room", "plain_location", "public_url"]
+__all__ = [
+    "connect",
+    "explain",
+    "is_url",
+    "missing_library",
+    "no_room",
+    "plain_location",
+    "public_url",
+    "settings_of",
+]
 
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "http": "http", "https": "http"}
 _SECRETS = re.compile(r"(?<=://)[^/@\s]+@|(?<=[^\s?])\?[^\s'\")]*")  # user and password, query
@@ -50,30 +58,40 @@ def connect(location: str) -> tuple[AbstractFileSystem, str]:
     import fsspec
 
     if not is_url(location):
-        return fsspec.filesystem("file"), os.path.abspath(location)
+        return fsspec.filesystem("file"), os.path.abspath(location)  # noqa: PTH100 - a link stays what it is
     protocol = location.partition("://")[0].lower()
     location = f"{protocol}://{location.partition('://')[2]}"
-    # Retries are this module's: those of a library below would multiply with them.
-    settings: dict[str, Any] = {"use_listings_cache": False}  # the listing of today, in a long-lived process too
-    if protocol in ("s3", "s3a"):
-        timeouts = {"connect_timeout": CONNECT_TIMEOUT_S, "read_timeout": READ_TIMEOUT_S}
-        settings["config_kwargs"] = {"retries": {"max_attempts": 0}, **timeouts}
-    elif protocol in ("http", "https"):
-        settings["client_kwargs"] = {"timeout": _http_timeout()}
     try:
-        filesystem, path = fsspec.url_to_fs(location, **settings)
+        filesystem, path = fsspec.url_to_fs(location, **settings_of(protocol))
     except ImportError as error:
-        extra = _EXTRAS.get(protocol)
-        raise MissingExtraError(
-            f"`{protocol}://` needs a library that is not installed: {error}",
-            hint=f"pip install 'clipsieve[{extra}]'" if extra else "install the library that it names",
-        ) from error
+        raise missing_library(protocol, error) from error
     except Exception as error:
         raise SourceError(
             f"cannot open `{public_url(location)}`: {explain(error).detail}",
             expected="a URL such as s3://bucket/folder, gs://..., https://...",
         ) from error
     return filesystem, str(path)
+
+
+def settings_of(protocol: str) -> dict[str, Any]:
+    """Return what a file system is made with: the listing of today, and retries that are ours alone."""
+    settings: dict[str, Any] = {"use_listings_cache": False}  # in a long-lived process too
+    if protocol in ("s3", "s3a"):
+        # Retries are those of `with_retries`: those of a library below would multiply with them.
+        timeouts = {"connect_timeout": CONNECT_TIMEOUT_S, "read_timeout": READ_TIMEOUT_S}
+        settings["config_kwargs"] = {"retries": {"max_attempts": 0}, **timeouts}
+    elif protocol in ("http", "https"):
+        settings["client_kwargs"] = {"timeout": _http_timeout()}
+    return settings
+
+
+def missing_library(protocol: str, error: ImportError) -> MissingExtraError:
+    """Return the error of a service whose library is not installed."""
+    extra = _EXTRAS.get(protocol)
+    return MissingExtraError(
+        f"`{protocol}://` needs a library that is not installed: {error}",
+        hint=f"pip install 'clipsieve[{extra}]'" if extra else "install the library that it names",
+    )
 
 
 def _http_timeout() -> object:
@@ -96,8 +114,8 @@ def explain(error: Exception) -> Failure:
     """Return which code of the closed list a storage's exception means, with its words on one line."""
     words = _SECRETS.sub("", " ".join(str(error).split()))[:200] or type(error).__name__
     if isinstance(error, FileNotFoundError):
-        return read_failure(FailureCode.NOT_FOUND, "listed or named, but not there when it was read")
+        return Failure(FailureStep.READ, FailureCode.NOT_FOUND, "listed or named, but not there when it was read")
     if isinstance(error, PermissionError):
-        return read_failure(FailureCode.NOT_PERMITTED, words)
+        return Failure(FailureStep.READ, FailureCode.NOT_PERMITTED, words)
     tried = "" if is_lasting(error) else f", {ATTEMPTS} times"
-    return read_failure(FailureCode.READ_ERROR, f"{type(error).__name__}{tried}: {words}")
+    return Failure(FailureStep.READ, FailureCode.READ_ERROR, f"{type(error).__name__}{tried}: {words}")

@@ -17,6 +17,7 @@ MAX_S = 60.0  # nobody waits longer for one image, however many attempts are lef
 GROWTH = 3.0  # 0.2, 0.6, 1.8, 5.4 s: a server has 8 s to recover
 
 _LASTING = (
+    FileExistsError,
     FileNotFoundError,
     PermissionError,
     NotADirectoryError,

@@ -1,0 +1,193 @@
+"""How near a scan on a Ray cluster of this machine alone comes to the local engine, and what a second machine brings.
+
+Both sides do the same work with the same two cores, in turn: photographs through an encoder of the shape of ViT-B/32 with random
+weights, and small pictures through the embedded model, in parts of 1,000. Workers are started anew for each scan, which takes the
+same time for few images as for many and says nothing of the rate: so n and 2 n images are scanned, and the rate is that of the
+further ones. The column `start` is what the first n took beyond that rate.
+
+For the scaling, a machine is a Ray node of one CPU whose processes all keep to one core: one of them, then two. This process,
+which writes the parts, may use both cores in either case. For `score`, 200,000 random embeddings are read, scored and written.
+"""
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks._large_run import unit_vectors, write_head, write_large_run
+from benchmarks._machine import describe_machine
+from benchmarks._photographs import photographs
+from benchmarks._towers import tower_folder
+from clipsieve import Run, load_classifier, open_source, scan, score, write_demo_data
+from clipsieve.encoders import EncoderChoice
+from clipsieve.engines import LocalEngine, ScanOptions
+from clipsieve.engines.ray import RayCluster, RayEncoder, RayEngine, Wanted, lay_out
+
+OPTIONS = ScanOptions(part_size=1000)
+OBJECT_STORE_BYTES = 512 * 1024**2
+N_ROWS, PART_ROWS = 200_000, 10_000
+BUSY_LOAD = 0.5
+
+Seconds = Callable[[Path, Path], float]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model, the images that it gets, n of them, and how often all is measured."""
+
+    name: str
+    model: str
+    contents: Sequence[bytes]
+    n: int
+    rounds: int
+
+
+def measure(seconds: Seconds, few: Path, many: Path, n: int, run: Path) -> tuple[float, float]:
+    """Return the images/s of those that `many` has beyond `few`, and the seconds that `few` takes beyond that rate."""
+    least, most = seconds(few, run / "few"), seconds(many, run / "many")
+    rate = n / (most - least)
+    return rate, least - n / rate
+
+
+def local_seconds(model: str) -> Seconds:
+    """Return a function that times a scan on one machine, loading the model included."""
+
+    def go(images: Path, run: Path) -> float:
+        start = time.perf_counter()
+        with EncoderChoice(model).load() as encoder:
+            assert scan(open_source(images), run, encoder, options=OPTIONS, engine=LocalEngine()).n_failed == 0
+        return time.perf_counter() - start
+
+    return go
+
+
+def ray_seconds(model: str, cluster: RayCluster) -> Seconds:
+    """Return a function that times a scan on a cluster that is there."""
+
+    def go(images: Path, run: Path) -> float:
+        start = time.perf_counter()
+        layout = lay_out(cluster.nodes, Wanted(), on_gpu=False)
+        with RayEncoder(EncoderChoice(model, device="cpu", threads=layout.threads), layout) as encoder:
+            report = scan(open_source(images), run, encoder, options=OPTIONS, engine=RayEngine(cluster))
+        assert report.n_failed == 0
+        return time.perf_counter() - start
+
+    return go
+
+
+@contextmanager
+def machines(cores: Sequence[set[int]]) -> Iterator[RayCluster]:
+    """Start a node for each set of cores, whose processes keep to them, and yield a connection."""
+    from ray.cluster_utils import Cluster
+
+    allowed = os.sched_getaffinity(0)
+    with tempfile.TemporaryDirectory(prefix="r-", dir="/tmp") as scratch, ExitStack() as stack:
+        os.environ["RAY_TMPDIR"] = scratch  # nobody else's cluster, and nobody finds this one
+        stack.callback(os.environ.pop, "RAY_TMPDIR")
+        cluster = Cluster()
+        stack.callback(cluster.shutdown)
+        for own in cores:
+            first = {} if cluster.head_node else {"include_dashboard": False}
+            os.sched_setaffinity(0, own)
+            try:
+                cluster.add_node(num_cpus=len(own), object_store_memory=OBJECT_STORE_BYTES, **first)
+            finally:
+                os.sched_setaffinity(0, allowed)
+        yield stack.enter_context(RayCluster(cluster.address))
+
+
+def write_images(folder: Path, contents: Sequence[bytes], n: int) -> Path:
+    """Write the contents over and over, n images in all."""
+    folder.mkdir(parents=True)
+    for number in range(n):
+        (folder / f"{number:06d}.jpg").write_bytes(contents[number % len(contents)])
+    return folder
+
+
+def pictures(scratch: Path) -> list[bytes]:
+    """Return the small pictures of the demonstration, without its broken files."""
+    write_demo_data(scratch)
+    return [path.read_bytes() for path in sorted(scratch.rglob("pictogram_*.*"))]
+
+
+def compare(case: Case, scratch: Path, sides: dict[str, Seconds]) -> dict[str, list[tuple[float, float]]]:
+    """Return the rates and starts of each side, measured in turn."""
+    few = write_images(scratch / "few", case.contents, case.n)
+    many = write_images(scratch / "many", case.contents, 2 * case.n)
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
+    for number in range(case.rounds):
+        for name, seconds in sides.items():
+            found[name].append(measure(seconds, few, many, case.n, scratch / f"{name} {number}"))
+    return found
+
+
+def row(name: str, one: list[tuple[float, float]], other: list[tuple[float, float]]) -> str:
+    """Return a line of a table: medians, and the median of each round's own ratio."""
+    rates = [float(np.median([rate for rate, _ in side])) for side in (one, other)]
+    starts = [float(np.median([start for _, start in side])) for side in (one, other)]
+    ratio = float(np.median([b[0] / a[0] for a, b in zip(one, other, strict=True)]))
+    return f"| {name} | {rates[0]:,.1f} | {rates[1]:,.1f} | {ratio:.2f} | {starts[0]:.1f} | {starts[1]:.1f} |"
+
+
+def score_rows(cluster: RayCluster, scratch: Path, rounds: int) -> str:
+    """Return a line of a table: `score` on both engines, in turn."""
+    scratch.mkdir()
+    run = write_large_run(scratch / "large", PART_ROWS, N_ROWS, stored=unit_vectors(20_000, 0).astype(np.float16))
+    write_head(scratch / "head.safetensors")
+    head = load_classifier(scratch / "head.safetensors")
+    pairs = []
+    for number in range(rounds):
+        pair = []
+        for name, engine in (("local", LocalEngine()), ("ray", RayEngine(cluster))):
+            start = time.perf_counter()
+            score(Run.open(run.path), head, name=f"{name}{number}", engine=engine)
+            pair.append(N_ROWS / (time.perf_counter() - start))
+        pairs.append(pair)
+    local, there = (float(np.median(side)) for side in zip(*pairs, strict=True))
+    return f"| {N_ROWS:,} rows of {PART_ROWS:,} | {local:,.0f} | {there:,.0f} | {there / local:.2f} |"
+
+
+def head_of(first: str, second: str, unit: str) -> str:
+    """Return the head of a table."""
+    heads = (unit, first, second, f"{second} / {first}", f"start of {first}, s", f"start of {second}, s")
+    return f"\n| {' | '.join(heads)} |\n{'|---' * len(heads)}|"
+
+
+def main(*, full: bool = False) -> None:
+    """Measure and print the tables; the full ones take parts of photographs too, and half an hour on two cores."""
+    print(describe_machine())
+    if os.getloadavg()[0] > BUSY_LOAD:
+        print(f"the machine was busy: a load of {os.getloadavg()[0]:.1f} before anything was measured")
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        small = pictures(scratch / "pictures")
+        cases = [Case("embedded model, small pictures", "pictogram", small, 8000 if full else 3000, 3 if full else 1)]
+        n_photos = 2000 if full else 128
+        tower = str(tower_folder("ViT-B/32") / "onnx")
+        cases.append(Case("ViT-B/32, photographs", tower, photographs(), n_photos, 3 if full else 1))
+        with machines([set(cores)]) as cluster:
+            print(head_of("local", "Ray", "images/s, 2 cores"))
+            for number, case in enumerate(cases):
+                sides = {"local": local_seconds(case.model), "ray": ray_seconds(case.model, cluster)}
+                print(row(case.name, *compare(case, scratch / f"{number}", sides).values()), flush=True)
+            print("\n| `score`, rows/s | local | Ray | ratio |\n|---|---|---|---|")
+            print(score_rows(cluster, scratch / "score", 3), flush=True)
+        print(head_of("1 node", "2 nodes", "images/s, a core for each node"))
+        for number, case in enumerate(cases):
+            found = []
+            for n_nodes in (1, 2):
+                with machines([{core} for core in cores[:n_nodes]]) as cluster:
+                    sides = {"ray": ray_seconds(case.model, cluster)}
+                    found += compare(case, scratch / f"{number} {n_nodes}", sides).values()
+            print(row(case.name, *found), flush=True)
+
+
+if __name__ == "__main__":
+    main(full="--full" in sys.argv[1:])

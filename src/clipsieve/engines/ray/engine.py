@@ -1,0 +1,174 @@
+"""The engine of a cluster: shards are decoded by tasks and encoded by a pool of actors, through Ray Data."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+
+from clipsieve.engines.base import Engine, FinishedShard, Item, Result, ScanJob
+from clipsieve.engines.ray.cluster import RayCluster, in_words
+from clipsieve.engines.ray.encoder import RayEncoder
+from clipsieve.engines.ray.layout import Layout
+from clipsieve.engines.ray.stages import Decoding, EncodeBatches, Encoding, decode_shards, pack_shard, table_of
+from clipsieve.errors import UsageError
+from clipsieve.types import Shard
+
+__all__ = ["RayEngine"]
+
+# What travels as one object: more would wait for each other, fewer would cost Ray's own time for each.
+BATCHES_IN_BLOCK = 4
+GIVE_UP_S = 60.0
+MOST_BLOCK_BYTES = 64 * 1024**2
+MOST_BLOCKS = 20_000  # of the list of shards
+# Shards that one process decodes; what the library of a source lets grow is gone with it. It is also what tells the two steps
+# apart: Ray makes one of steps that are given the same, and then a model waits in memory while its process decodes.
+CALLS_OF_A_PROCESS = 1000
+
+
+class RayEngine(Engine):
+    """Uses the machines of a Ray cluster.
+
+    What the encoder sees is what it sees on one machine, batch by batch, so that parts are the same byte for byte where the
+    processors are of the same kind. A machine that fails costs the batches that were on it: others make them anew. This process
+    gets the embeddings and writes the parts.
+
+    Parameters
+    ----------
+    cluster : RayCluster
+        Connected.
+    batch_size : int, optional
+        Images in one call of the encoder; its own choice by default.
+    """
+
+    def __init__(self, cluster: RayCluster, *, batch_size: int | None = None) -> None:
+        self.cluster = cluster
+        self.batch_size = batch_size
+
+    def embed(
+        self, job: ScanJob, shards: Iterable[Shard], on_images: Callable[[int], object]
+    ) -> Generator[FinishedShard, None, None]:
+        """Yield each shard when its last batch has come; see `Engine.embed`."""
+        if not isinstance(job.encoder, RayEncoder):
+            raise UsageError("a scan on a cluster needs an encoder that is loaded there", expected="a RayEncoder")
+        todo = {shard.index: shard for shard in shards}
+        batch_size = self.batch_size or job.encoder.best_batch_size
+        job.encoder.close()  # its GPU is for the pool
+        arriving: dict[int, dict[int, tuple[pa.Table, int]]] = {}
+        with in_words(), _settings(job.encoder.layout, _block_bytes(job.encoder, batch_size)):
+            for row in self._encoded(job, list(todo.values()), batch_size):
+                on_images(row["n_images"].as_py())
+                part = row["part"].as_py()
+                batches = arriving.setdefault(part, {})
+                batches[row["number"].as_py()] = table_of(row["table"]), row["n_reused"].as_py()
+                if len(batches) == -(-todo[part].n_images // batch_size):
+                    yield _joined(todo[part], arriving.pop(part))
+
+    def _encoded(self, job: ScanJob, shards: list[Shard], batch_size: int) -> Iterator[dict[str, pa.Scalar]]:
+        import ray.data
+
+        assert isinstance(job.encoder, RayEncoder)  # noqa: S101 - `embed` has seen to it
+        encoder, layout = job.encoder, job.encoder.layout
+        decoding = Decoding(uuid.uuid4().hex, job.source, encoder.recipe, job.options, job.known, batch_size)
+        encoding = Encoding(encoder.choice, encoder.identity, encoder.n_images, batch_size, job.options_fingerprint)
+        calls = encoder.n_parallel + 1  # one more than it works at, which it takes up at once
+        blocks = (
+            ray.data.from_items(
+                [{"shard": pack_shard(shard)} for shard in shards], override_num_blocks=min(len(shards), MOST_BLOCKS)
+            )
+            .map_batches(
+                decode_shards,  # type: ignore[arg-type]  # Ray's protocol leaves out the other arguments
+                fn_kwargs={"told": decoding},
+                batch_size=1,
+                batch_format="pyarrow",
+                num_cpus=layout.cpus_per_decoder,
+                max_calls=CALLS_OF_A_PROCESS,
+            )
+            .map_batches(
+                EncodeBatches,
+                fn_constructor_args=(encoding,),
+                batch_size=1,
+                batch_format="pyarrow",
+                num_cpus=layout.cpus_per_encoder,
+                num_gpus=layout.gpus_per_encoder or None,
+                compute=ray.data.ActorPoolStrategy(
+                    size=layout.encoders, max_concurrent_calls_per_actor=calls, enable_true_multi_threading=True
+                ),
+            )
+        )
+        found: Iterator[Any] = iter(blocks.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
+        for block in found:
+            for place in range(block.num_rows):
+                yield {name: block.column(name)[place] for name in block.column_names}
+
+    def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Work on several items at once, each on a CPU of the cluster; see `Engine.map`."""
+        import ray
+
+        do: Any = ray.remote(work_on).options(num_cpus=1, max_retries=-1, retry_exceptions=False)
+        shared = ray.put(work)
+        most = 2 * max(1, int(sum(node.cpus for node in self.cluster.nodes)))
+        under_way: deque[Any] = deque()
+        try:
+            with in_words():
+                for item in items:
+                    under_way.append(do.remote(shared, item))
+                    if len(under_way) >= most:
+                        yield ray.get(under_way.popleft())
+                while under_way:
+                    yield ray.get(under_way.popleft())
+        finally:
+            _give_up(list(under_way))
+
+
+def _give_up(under_way: list[Any]) -> None:
+    """End what nobody waits for any more, and wait until it has: it must write nothing once this process has let go."""
+    import ray
+
+    for reference in under_way:
+        ray.cancel(reference)
+    if under_way:
+        ray.wait(under_way, num_returns=len(under_way), timeout=GIVE_UP_S)
+
+
+def work_on(work: Callable[[Item], Result], item: Item) -> Result:
+    """Do one piece of work, on one core."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1, user_api="blas"):
+        return work(item)
+
+
+def _joined(shard: Shard, batches: dict[int, tuple[pa.Table, int]]) -> FinishedShard:
+    tables = [batches[number][0] for number in sorted(batches)]
+    return FinishedShard(shard, pa.concat_tables(tables).combine_chunks(), sum(n for _, n in batches.values()))
+
+
+def _block_bytes(encoder: RayEncoder, batch_size: int) -> int:
+    batch_bytes = 3 * encoder.recipe.size_px**2 * batch_size
+    return max(batch_bytes, min(BATCHES_IN_BLOCK * batch_bytes, MOST_BLOCK_BYTES))
+
+
+@contextmanager
+def _settings(layout: Layout, block_bytes: int) -> Iterator[None]:
+    """Set how Ray Data works, in this process and for this scan alone."""
+    import ray.data
+
+    for handler in logging.getLogger("ray.data").handlers:
+        if type(handler).__name__ == "PlainRayHandler":  # the one for the terminal; the others write Ray's log files
+            handler.setLevel(logging.CRITICAL + 1)
+    context = ray.data.DataContext.get_current().copy()
+    context.enable_progress_bars = False
+    context.raise_original_map_exception = True  # ours, for `in_words`; wrapped, it would lose itself on the way here
+    context.target_max_block_size = block_bytes
+    context.execution_options.preserve_order = False
+    if layout.object_store_bytes is not None:
+        limits = ray.data.ExecutionResources.for_limits(object_store_memory=layout.object_store_bytes)
+        context.execution_options.resource_limits = limits
+    with ray.data.DataContext.current(context):
+        yield
