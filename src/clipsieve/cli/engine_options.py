@@ -96,14 +96,32 @@ class ClusterOptions:
 
 def cluster(command: F) -> F:
     """Add what says how a scan uses a cluster."""
-    share = click.FloatRange(0, 1024)
+    share = click.FloatRange(0, 1024, min_open=True)
     for option in (
         click.option(
-            "--object-store-memory", type=ByteCount(), metavar="SIZE", help="What may be under way between workers."
+            "--object-store-memory",
+            type=ByteCount(),
+            metavar="SIZE",
+            help="What may be under way between workers, over all machines.  [default: what Ray leaves]",
         ),
-        click.option("--cpus-per-decoder", type=share, metavar="X", help="CPUs for each decoding task of a cluster."),
-        click.option("--cpus-per-encoder", type=share, metavar="X", help="CPUs for each encoder of a cluster."),
-        click.option("--gpus-per-encoder", type=share, metavar="X", help="GPUs for each; 0.5: two share one."),
+        click.option(
+            "--cpus-per-decoder",
+            type=share,
+            metavar="X",
+            help="CPUs for each image that is decoded at once.  [default: 1]",
+        ),
+        click.option(
+            "--cpus-per-encoder",
+            type=share,
+            metavar="X",
+            help="CPUs for each encoder.  [default: 1 with a GPU, else up to 8]",
+        ),
+        click.option(
+            "--gpus-per-encoder",
+            type=share,
+            metavar="X",
+            help="GPUs for each encoder; 0.5: two share one.  [default: 1]",
+        ),
         click.option("--encoders", type=click.IntRange(1), metavar="N", help="Loaded encoders.  [default: what fits]"),
     ):
         command = option(command)

@@ -67,9 +67,19 @@ class ScanChoices:
         if self.price is not None and not 0 <= self.price < math.inf:
             raise UsageError(f"the price is {self.price:g}", expected="0 or more, and finite")
         if self.precision == "int8":
+            self._require_no_cluster()
             from clipsieve.encoders.quantize import require_int8
 
             require_int8(self.backend, self.device)
+
+    def _require_no_cluster(self) -> None:
+        if self.cluster.engine == "ray":
+            raise UsageError(
+                "an int8 form is made on one machine, and the others of a cluster do not have it",
+                expected="--precision fp32, or bf16",
+                state="nothing was written",
+                hint="bf16 on CPUs takes some two thirds more time than int8, and needs nothing to be made",
+            )
 
     @property
     def redo(self) -> Redo:
@@ -92,13 +102,15 @@ class ScanChoices:
     def open(self) -> Iterator[tuple[Encoder, Engine]]:
         """Yield the encoder and the engine."""
         if self.cluster.engine == "ray":
-            with self._open_cluster() as found:
+            from clipsieve.engines.ray import open_ray
+
+            with open_ray(self._choice(self.device), self.cluster.ray_address, self.cluster.wanted) as found:
                 yield found
             return
         from clipsieve.engines import LocalEngine, split_devices
 
         devices = split_devices(self.device)
-        with self._many(devices) if len(devices) > 1 else self._encoder_choice(devices[0]).load() as encoder:
+        with self._many(devices) if len(devices) > 1 else self._choice(devices[0]).load() as encoder:
             yield encoder, LocalEngine(workers=self.workers, batch_size=self.batch_size)
 
     def _many(self, devices: list[str]) -> Encoder:
@@ -107,30 +119,7 @@ class ScanChoices:
         told = {"backend": self.backend, "precision": self.precision, "batch_size": self.batch_size}
         return EncoderProcesses(self.model, devices, **told)
 
-    @contextmanager
-    def _open_cluster(self) -> Iterator[tuple[Encoder, Engine]]:
-        from clipsieve.engines.ray import RayCluster, RayEncoder, RayEngine, lay_out
-
-        with RayCluster(self.cluster.ray_address) as cluster:
-            on_gpu = self._is_on_gpu(any(node.gpus for node in cluster.nodes))
-            layout = lay_out(cluster.nodes, self.cluster.wanted, on_gpu=on_gpu)
-            choice = self._encoder_choice("cuda" if on_gpu else "cpu", threads=layout.threads)
-            with RayEncoder(choice, layout) as encoder:
-                yield encoder, RayEngine(cluster, batch_size=self.batch_size)
-
-    def _is_on_gpu(self, has_gpus: bool) -> bool:  # noqa: FBT001
-        """Return whether the encoders of a cluster are to use its GPUs: only torch does."""
-        if self.device == "auto":
-            return bool(self.cluster.gpus_per_encoder) or (has_gpus and self.backend == "torch")
-        if self.device not in ("cpu", "cuda"):
-            raise UsageError(
-                f"`--device {self.device}` names a device of one machine",
-                expected="auto, cpu or cuda",
-                hint="which GPU an encoder gets is for the cluster to say",
-            )
-        return self.device == "cuda"
-
-    def _encoder_choice(self, device: str, threads: int | None = None) -> EncoderChoice:
+    def _choice(self, device: str) -> EncoderChoice:
         from clipsieve.encoders import EncoderChoice
 
-        return EncoderChoice(self.model, self.backend, device, self.precision, threads, self.batch_size)
+        return EncoderChoice(self.model, self.backend, device, self.precision, batch_size=self.batch_size)

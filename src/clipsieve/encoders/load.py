@@ -22,7 +22,7 @@ from clipsieve.types import EncoderIdentity, Preprocessing
 if TYPE_CHECKING:
     from clipsieve.encoders.torch import TorchEncoder
 
-__all__ = ["EncoderChoice", "ModelInfo", "export_model", "fetch_model", "load_encoder", "model_info"]
+__all__ = ["EncoderChoice", "ModelInfo", "backend_of", "export_model", "fetch_model", "load_encoder", "model_info"]
 
 OPENVINO_PRECISIONS = ("bf16", "int8")  # what other backends do not have on a CPU
 
@@ -136,6 +136,11 @@ def load_encoder(
         )
     device = "cpu" if device == "auto" else device
     return OnnxEncoder(place.path, name=place.name, location=place.location, threads=threads, device=device)
+
+
+def backend_of(model: str, backend: str = "auto", device: str = "auto", precision: str = "fp32") -> str:
+    """Return which backend `load_encoder` takes; fetches a model that is not here. Errors as for `load_encoder`."""
+    return _choose_backend(find_place(model).path, backend, device, precision)
 
 
 def _choose_backend(path: Path, wanted: str, device: str = "cpu", precision: str = "fp32") -> str:

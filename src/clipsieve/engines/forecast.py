@@ -96,7 +96,8 @@ def forecast(
         If the price makes no sense.
     """
     rates = Rates(_measured(probe.encode_s), _measured(probe.decode_s))
-    limit, slower = _limit(rates, workplace)
+    n_parts = -(-n_images // part_size)
+    limit, slower = _limit(rates, workplace, n_parts)
     found = estimate_scan(
         ImageSet(n_images, max(1.0, probe.image_bytes), part_size),
         EncoderCosts("", 0.0, embedding_dim, 1, {}, ""),  # no more than the width is asked of it
@@ -128,10 +129,14 @@ def forecast(
     )
 
 
-def _limit(rates: Rates, workplace: Workplace) -> tuple[float, Bound]:
-    """Return what part of what all devices could do so many decoders and encoders can, and which of these are too few."""
+def _limit(rates: Rates, workplace: Workplace, n_parts: int) -> tuple[float, Bound]:
+    """Return what part of what all devices could do so many decoders and encoders can, and which of these are too few.
+
+    On a cluster each part is decoded by one task: more decoders than parts have nothing to do.
+    """
     could = node_speed(workplace.node, rates).images_per_s
-    decoded = workplace.decoders * rates.decode.images_per_s / could
+    decoders = min(workplace.decoders, n_parts) if workplace.engine == "ray" else workplace.decoders
+    decoded = decoders * rates.decode.images_per_s / could
     # A call that is alone has threads on all cores.
     calls = max(workplace.encoders * workplace.threads, workplace.probe_devices)
     encoded = math.inf if workplace.gpus else calls * rates.encode.images_per_s / could

@@ -141,8 +141,8 @@ def scan(
         todo = [shard for shard, part in parts if part is None or not tally.count_if_done(run, shard, part)]
         _embed(run, source, todo, encoder, engine or LocalEngine(), options, tally)
         tally.check(run)
-        remove_superseded(run)
         report = tally.report(run, plan, time.monotonic() - started)
+        remove_superseded(run)
         run.record(what="scan", finished=datetime.now(UTC).isoformat(timespec="seconds"), **asdict(report))
     return report
 

@@ -24,6 +24,7 @@ __all__ = [
     "plain_location",
     "public_url",
     "settings_of",
+    "without_secrets",
 ]
 
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "http": "http", "https": "http"}
@@ -110,9 +111,14 @@ def no_room() -> SourceError:
     )
 
 
+def without_secrets(words: str) -> str:
+    """Return some words without what gives access in their URLs."""
+    return _SECRETS.sub("", words)
+
+
 def explain(error: Exception) -> Failure:
     """Return which code of the closed list a storage's exception means, with its words on one line."""
-    words = _SECRETS.sub("", " ".join(str(error).split()))[:200] or type(error).__name__
+    words = without_secrets(" ".join(str(error).split()))[:200] or type(error).__name__
     if isinstance(error, FileNotFoundError):
         return Failure(FailureStep.READ, FailureCode.NOT_FOUND, "listed or named, but not there when it was read")
     if isinstance(error, PermissionError):

@@ -11,7 +11,7 @@ from clipsieve.remote.retry import with_retries
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-__all__ = ["is_put_whole", "put_whole"]
+__all__ = ["is_put_whole", "put_whole", "replace"]
 
 # Object stores: an object is there once all of it has come. Everywhere else a file grows under its name.
 _PUT_WHOLE = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf", "memory"})
@@ -50,15 +50,29 @@ def put_whole(
         with_retries(lambda: put(path))
         return
     try:
-        with_retries(lambda: _put_and_rename(filesystem, path, temporary, put))
+        with_retries(lambda: put(temporary))
+        replace(filesystem, temporary, path)
     except BaseException:
         with contextlib.suppress(Exception):
             filesystem.rm_file(temporary)
         raise
 
 
-def _put_and_rename(filesystem: AbstractFileSystem, path: str, temporary: str, put: Callable[[str], object]) -> None:
-    put(temporary)
-    if filesystem.exists(path):  # not every server renames onto what is there
-        filesystem.rm_file(path)
-    filesystem.mv(temporary, path)
+def replace(filesystem: AbstractFileSystem, path: str, target: str) -> None:
+    """Give a file another name on a server that writes in place; what has that name is replaced.
+
+    Not every server renames onto what is there. So that is put aside first, and comes back if the rest fails.
+    """
+    aside = f"{target}.old"
+    has_old = bool(with_retries(lambda: filesystem.exists(target)))
+    if has_old:
+        filesystem.mv(target, aside)
+    try:
+        filesystem.mv(path, target)
+    except BaseException:
+        if has_old:
+            filesystem.mv(aside, target)
+        raise
+    if has_old:
+        with contextlib.suppress(Exception):
+            filesystem.rm_file(aside)

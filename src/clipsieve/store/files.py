@@ -20,7 +20,7 @@ from upath import UPath
 from clipsieve.errors import ClipsieveError, RunError
 from clipsieve.remote.connect import explain, missing_library
 from clipsieve.remote.retry import with_retries
-from clipsieve.remote.whole import is_put_whole, put_whole
+from clipsieve.remote.whole import is_put_whole, put_whole, replace
 from clipsieve.store.paths import RunPath, is_remote
 
 if TYPE_CHECKING:
@@ -196,8 +196,7 @@ def rename(path: RunPath, target: RunPath) -> None:
         if is_put_whole(str(path.protocol)):
             ask(path, lambda fs: fs.cp_file(path.path, to), "copy")
         else:
-            remove(target)
-            ask(path, lambda fs: fs.mv(path.path, to), "rename")
+            ask(path, lambda fs: replace(fs, path.path, to), "rename")
             return
         remove(path)
 

@@ -222,6 +222,8 @@ class _Lease:
                 return
             found = self._read()
             claim = _Claim.read(found or b"")
+            if found and claim is None:
+                return  # half written, by a server that shows that: the next look tells
             if claim is None or claim.token != self._claim.token:
                 self._taken_by = (
                     claim.holder if claim else "no lock any more: another process was here and has finished"
@@ -270,7 +272,11 @@ def leased(
         If the place cannot be written to.
     """
     lease = _Lease(folder, name, times or LeaseTimes())
-    lease.acquire(on_wait)
+    try:
+        lease.acquire(on_wait)
+    except BaseException:
+        lease.release()  # of ours alone: Ctrl-C may come just after it was made
+        raise
     _held[str(folder)] = lease
     try:
         yield

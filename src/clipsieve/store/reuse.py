@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -45,7 +46,9 @@ class StoredEmbeddings:
         self._places = np.concatenate([each[1] for each in found])[order] if found else np.zeros((0, 2), np.int64)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_read"}  # what is kept open stays here
+        # What is kept open stays here; elsewhere, the current folder is another one.
+        parts = [path.absolute() if isinstance(path, Path) else path for path in self._parts]
+        return {"_parts": parts, "_hashes": self._hashes, "_places": self._places}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)

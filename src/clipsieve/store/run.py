@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -40,6 +41,11 @@ class Run:
         self.path = path
         self.manifest = manifest
         self._external: ExternalEmbeddings | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # To a worker, whose current folder is another one.
+        path = self.path.absolute() if isinstance(self.path, Path) else self.path
+        return {"path": path, "manifest": self.manifest, "_external": self._external}
 
     @classmethod
     def open(cls, path: str | os.PathLike[str] | RunPath) -> Run:

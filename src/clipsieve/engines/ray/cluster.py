@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clipsieve.errors import ClipsieveError, EngineError, MissingExtraError
+from clipsieve.errors import ClipsieveError, EngineError, MissingExtraError, UsageError
+from clipsieve.remote.connect import without_secrets
 
 __all__ = ["Node", "RayCluster", "in_words"]
 
@@ -50,8 +51,8 @@ class RayCluster:
     Parameters
     ----------
     address : str, optional
-        "auto", "host:6379" or "ray://host:10001". By default what `RAY_ADDRESS` says, else a cluster that runs on this machine,
-        else one of this machine alone, which ends with the connection.
+        "auto" or "host:6379", on a machine of the cluster. By default what `RAY_ADDRESS` says, else a cluster that runs on this
+        machine, else one of this machine alone, which no other reaches, and which ends with the connection.
 
     Raises
     ------
@@ -59,6 +60,8 @@ class RayCluster:
         If Ray is not installed.
     EngineError
         If there is no cluster at that address, or it does not answer.
+    UsageError
+        If the address is one of Ray's client, which Ray Data does not work through.
     """
 
     def __init__(self, address: str | None = None) -> None:
@@ -66,16 +69,24 @@ class RayCluster:
         self._has_begun = not ray.is_initialized()
         if not self._has_begun:
             return
+        address = address or os.environ.get("RAY_ADDRESS") or None
+        if address is not None and address.startswith("ray://"):
+            raise UsageError(
+                f"`{address}` is an address of Ray's client",
+                expected="`auto` or `host:6379`",
+                hint="give the command on a machine of the cluster, or as a job with `ray job submit`",
+            )
         try:
-            _knock(address or os.environ.get("RAY_ADDRESS", ""))
+            _knock(address or "")
             with _silence(ray):
-                ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+                _init(ray, address)
+        except (ConnectionError, RuntimeError, ValueError, TimeoutError, ray.exceptions.RayError) as error:
             raise EngineError(
-                f"there is no Ray cluster at `{address or 'auto'}`",
+                f"cannot join the Ray cluster at `{address or 'auto'}`",
                 found=_plain(str(error)),
                 state="nothing was written",
-                hint="start one with `ray start --head`, or name another with `--ray-address`",
+                hint="it must run (`ray start --head`), with the same versions of Ray and Python, and if it asks for a token,"
+                " with that in RAY_AUTH_TOKEN; `--ray-address` names another",
             ) from error
 
     @property
@@ -128,7 +139,7 @@ def _cause(error: BaseException) -> ClipsieveError:
 
 def _plain(words: str) -> str:
     """Return some words without colours and line breaks, cut in the middle: a worker's own error is at the end."""
-    words = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", words).split())
+    words = without_secrets(" ".join(re.sub(r"\x1b\[[0-9;]*m", "", words).split()))
     return words if len(words) <= 300 else f"{words[:140]} … {words[-150:]}"
 
 
@@ -144,12 +155,23 @@ def _bare(error: ClipsieveError) -> ClipsieveError:
 
 def _knock(address: str) -> None:
     """Raise ConnectionError if nobody listens at an address, for which Ray would wait more than ten minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.rpartition(":")
     if host and port.isdigit():
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()
         except OSError as error:
             raise ConnectionError(f"nothing answers there: {error.strerror or error}") from error
+
+
+def _init(ray: Any, address: str | None) -> None:  # noqa: ANN401
+    """Connect to a cluster, or start one that listens on this machine alone: Ray runs what it is sent."""
+    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    try:
+        ray.init(address=address or "auto", **quiet)
+    except ConnectionError:
+        if address is not None:
+            raise
+        ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,9 +16,15 @@ from clipsieve.encoders import Encoder
 from clipsieve.encoders.load import EncoderChoice
 from clipsieve.engines.ray.cluster import in_words
 from clipsieve.engines.ray.layout import Layout
+from clipsieve.errors import EngineError
 from clipsieve.types import EncoderIdentity
 
 __all__ = ["RayEncoder"]
+
+_log = logging.getLogger("clipsieve.engines")
+
+PATIENCE_S = 20.0
+START_S = 900.0  # to find room on the cluster, to start a process and to load a model, which may have to be fetched
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +101,17 @@ class RayEncoder(Encoder):
     def _get(reference: Any) -> Any:  # noqa: ANN401
         import ray
 
-        return ray.get(reference)
+        if not ray.wait([reference], timeout=PATIENCE_S)[0]:
+            _log.warning("waiting for a worker of the cluster: all may be at work, or a model is being fetched")
+        try:
+            return ray.get(reference, timeout=START_S)
+        except ray.exceptions.GetTimeoutError as error:
+            raise EngineError(
+                f"no worker of the cluster has answered within {START_S / 60:g} minutes",
+                expected="room for one encoder",
+                state="nothing was written",
+                hint="`ray status` shows what is free, and what else is at work; wait for it, or ask for less",
+            ) from error
 
     @property
     def identity(self) -> EncoderIdentity:

@@ -16,7 +16,7 @@ from clipsieve.engines.ray.cluster import RayCluster, in_words
 from clipsieve.engines.ray.encoder import RayEncoder
 from clipsieve.engines.ray.layout import Layout
 from clipsieve.engines.ray.stages import Decoding, EncodeBatches, Encoding, decode_shards, pack_shard, table_of
-from clipsieve.errors import UsageError
+from clipsieve.errors import EngineError, UsageError
 from clipsieve.types import Shard
 
 __all__ = ["RayEngine"]
@@ -25,7 +25,9 @@ __all__ = ["RayEngine"]
 BATCHES_IN_BLOCK = 4
 GIVE_UP_S = 60.0
 MOST_BLOCK_BYTES = 64 * 1024**2
-MOST_BLOCKS = 20_000  # of the list of shards
+MOST_TASKS = 20_000
+TASKS_OF_A_DECODER = 4  # at least, so that all are at work to the end
+RETRIES = 20  # of what was lost with its worker: a machine may die, and what ends every worker must not go on for ever
 # Shards that one process decodes; what the library of a source lets grow is gone with it. It is also what tells the two steps
 # apart: Ray makes one of steps that are given the same, and then a model waits in memory while its process decodes.
 CALLS_OF_A_PROCESS = 1000
@@ -57,17 +59,26 @@ class RayEngine(Engine):
         if not isinstance(job.encoder, RayEncoder):
             raise UsageError("a scan on a cluster needs an encoder that is loaded there", expected="a RayEncoder")
         todo = {shard.index: shard for shard in shards}
+        n_parts = len(todo)
         batch_size = self.batch_size or job.encoder.best_batch_size
         job.encoder.close()  # its GPU is for the pool
         arriving: dict[int, dict[int, tuple[pa.Table, int]]] = {}
         with in_words(), _settings(job.encoder.layout, _block_bytes(job.encoder, batch_size)):
             for row in self._encoded(job, list(todo.values()), batch_size):
-                on_images(row["n_images"].as_py())
-                part = row["part"].as_py()
+                part, number = row["part"].as_py(), row["number"].as_py()
                 batches = arriving.setdefault(part, {})
-                batches[row["number"].as_py()] = table_of(row["table"]), row["n_reused"].as_py()
+                if part not in todo or number in batches:
+                    continue  # twice, of a worker that died when it had given it away
+                on_images(row["n_images"].as_py())
+                batches[number] = table_of(row["table"]), row["n_reused"].as_py()
                 if len(batches) == -(-todo[part].n_images // batch_size):
-                    yield _joined(todo[part], arriving.pop(part))
+                    yield _joined(todo.pop(part), arriving.pop(part))
+        if todo:
+            raise EngineError(
+                f"the cluster has lost {len(todo):,} of {n_parts:,} parts without saying why",
+                state="the others are whole and kept",
+                hint="the same command again goes on; Ray's logs may say more",
+            )
 
     def _encoded(self, job: ScanJob, shards: list[Shard], batch_size: int) -> Iterator[dict[str, pa.Scalar]]:
         import ray.data
@@ -76,11 +87,10 @@ class RayEngine(Engine):
         encoder, layout = job.encoder, job.encoder.layout
         decoding = Decoding(uuid.uuid4().hex, job.source, encoder.recipe, job.options, job.known, batch_size)
         encoding = Encoding(encoder.choice, encoder.identity, encoder.n_images, batch_size, job.options_fingerprint)
+        listed = [{"shards": [pack_shard(shard) for shard in group]} for group in _grouped(shards, layout.n_decoders)]
         calls = encoder.n_parallel + 1  # one more than it works at, which it takes up at once
         blocks = (
-            ray.data.from_items(
-                [{"shard": pack_shard(shard)} for shard in shards], override_num_blocks=min(len(shards), MOST_BLOCKS)
-            )
+            ray.data.from_items(listed, override_num_blocks=len(listed))
             .map_batches(
                 decode_shards,  # type: ignore[arg-type]  # Ray's protocol leaves out the other arguments
                 fn_kwargs={"told": decoding},
@@ -110,7 +120,7 @@ class RayEngine(Engine):
         """Work on several items at once, each on a CPU of the cluster; see `Engine.map`."""
         import ray
 
-        do: Any = ray.remote(work_on).options(num_cpus=1, max_retries=-1, retry_exceptions=False)
+        do: Any = ray.remote(work_on).options(num_cpus=1, max_retries=RETRIES, retry_exceptions=False)
         shared = ray.put(work)
         most = 2 * max(1, int(sum(node.cpus for node in self.cluster.nodes)))
         under_way: deque[Any] = deque()
@@ -142,6 +152,21 @@ def work_on(work: Callable[[Item], Result], item: Item) -> Result:
 
     with threadpool_limits(limits=1, user_api="blas"):
         return work(item)
+
+
+def _grouped(shards: list[Shard], n_decoders: int) -> list[list[Shard]]:
+    """Return what one task decodes: a shard, or several of one file, which is then opened once and not once for each."""
+    most = max(1, len(shards) // (TASKS_OF_A_DECODER * max(1, n_decoders)))
+    least = -(-len(shards) // MOST_TASKS)
+    groups: list[list[Shard]] = []
+    for shard in shards:
+        last = groups[-1] if groups else []
+        is_same = bool(last) and len(shard.members) > 1 and last[0].members[0] == shard.members[0]
+        if last and (len(last) < least or (is_same and len(last) < most)):
+            last.append(shard)
+        else:
+            groups.append([shard])
+    return groups
 
 
 def _joined(shard: Shard, batches: dict[int, tuple[pa.Table, int]]) -> FinishedShard:

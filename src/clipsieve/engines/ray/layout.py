@@ -85,9 +85,14 @@ def lay_out(nodes: Sequence[Node], wanted: Wanted, *, on_gpu: bool) -> Layout:
 def _on_gpus(nodes: Sequence[Node], wanted: Wanted) -> Layout:
     gpus = wanted.gpus_per_encoder if wanted.gpus_per_encoder is not None else 1.0
     cpus = wanted.cpus_per_encoder if wanted.cpus_per_encoder is not None else 1.0
-    room = sum(min(_times(node.gpus, gpus), _times(node.cpus, cpus)) for node in nodes)
+    if gpus > 1 and gpus != int(gpus):
+        raise UsageError("Ray gives whole GPUs, or a part of one", found=f"--gpus-per-encoder {gpus:g}")
+    fitting = [min(_on_each(node.gpus, gpus), _times(node.cpus, cpus)) for node in nodes]
+    room = sum(fitting)
     encoders, decoder = wanted.encoders or room, wanted.cpus_per_decoder or 1.0
-    n_decoders = _times(sum(node.cpus for node in nodes) - encoders * cpus, decoder)
+    n_decoders = sum(
+        _times(node.cpus - n * cpus, decoder) for node, n in zip(nodes, _spread(fitting, encoders), strict=True)
+    )
     if not 0 < encoders <= room or n_decoders < 1:
         raise _too_much(nodes, f"{max(encoders, 1):,} encoders of {gpus:g} GPUs and {cpus:g} CPUs each", decoder)
     return Layout(encoders, gpus, cpus, 1, decoder, n_decoders, wanted.object_store_bytes)
@@ -100,7 +105,9 @@ def _on_cpus(nodes: Sequence[Node], wanted: Wanted) -> Layout:
             found=f"--gpus-per-encoder {wanted.gpus_per_encoder:g}",
             hint="say `--device cuda`, or leave it away",
         )
-    threads = max(1, round(wanted.cpus_per_encoder or min([MOST_THREADS, *(n.cpus for n in nodes if n.cpus >= 1)])))
+    # As the larger machines want it: one small machine must not make sixty encoders of one thread of a large one.
+    largest = max((node.cpus for node in nodes), default=1.0)
+    threads = max(1, round(wanted.cpus_per_encoder or min(MOST_THREADS, largest)))
     room = sum(_times(node.cpus, threads) for node in nodes)
     # A little less than a CPU, so that what the encoders book does not cost a machine one of its decoding tasks.
     encoders, decoder = wanted.encoders or room, wanted.cpus_per_decoder or DECODER_CPUS
@@ -108,6 +115,20 @@ def _on_cpus(nodes: Sequence[Node], wanted: Wanted) -> Layout:
     if not 0 < encoders <= room or n_decoders < 1:
         raise _too_much(nodes, f"{max(encoders, 1):,} encoders that use {threads:,} CPUs each", decoder)
     return Layout(encoders, 0.0, BOOKED_CPUS, threads, decoder, n_decoders, wanted.object_store_bytes)
+
+
+def _on_each(gpus: float, share: float) -> int:
+    """Return how many encoders find room on the GPUs of a machine; none is spread over two."""
+    return int(gpus) * _times(1.0, share) if 0 < share < 1 else _times(gpus, share)
+
+
+def _spread(fitting: Sequence[int], n: int) -> list[int]:
+    """Return how many of n encoders each machine gets, if the first ones are filled first."""
+    given = []
+    for room in fitting:
+        given.append(min(room, n))
+        n -= given[-1]
+    return given
 
 
 def _times(there: float, each: float) -> int:

@@ -6,22 +6,27 @@ gives the same bytes. What is known of each input goes as JSON, pixels and embed
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from clipsieve._version import __version__
 from clipsieve.encoders import Encoder
 from clipsieve.encoders.load import EncoderChoice
 from clipsieve.engines.base import Row
 from clipsieve.engines.batches import Batch, decode_batches, encode_batch, open_pool
 from clipsieve.engines.options import ScanOptions
 from clipsieve.engines.pool import DecodePool
-from clipsieve.errors import EncoderMismatchError
+from clipsieve.errors import EncoderMismatchError, EngineError, SourceError
 from clipsieve.sources import Source
 from clipsieve.store import StoredEmbeddings, image_table
 from clipsieve.types import (
@@ -48,9 +53,11 @@ class Decoding:
     Attributes
     ----------
     token : str
-        Tells one scan from another: a worker's decoding process serves as long as the scan goes on.
+        Tells one scan from another: what a worker keeps serves as long as the scan goes on.
     source, recipe, options, known, batch_size
         As `decode_batches` and `open_pool` take them.
+    version : str
+        Of the clipsieve that began.
     """
 
     token: str
@@ -59,6 +66,7 @@ class Decoding:
     options: ScanOptions
     known: StoredEmbeddings
     batch_size: int
+    version: str = __version__
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +85,8 @@ class Encoding:
         The most images in a batch.
     options_fingerprint : str
         Of the run, for its parts to carry.
+    version : str
+        Of the clipsieve that began.
     """
 
     choice: EncoderChoice
@@ -84,6 +94,7 @@ class Encoding:
     n_images: int | None
     batch_size: int
     options_fingerprint: str
+    version: str = __version__
 
 
 def pack_shard(shard: Shard) -> str:
@@ -96,16 +107,53 @@ def _unpack_shard(text: str) -> Shard:
     return Shard(**{**facts, "members": tuple(facts["members"])})
 
 
-_pools: dict[str, DecodePool] = {}
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What a worker keeps from one task to the next: its decoding process, and the source with what it has open."""
+
+    pool: DecodePool
+    source: Source
 
 
-def _pool_of(told: Decoding) -> DecodePool:
-    """Return the decoding process of this worker, which goes from one task to the next."""
-    if told.token not in _pools:
-        for token in list(_pools):
-            _pools.pop(token).__exit__(None, None, None)
-        _pools[told.token] = open_pool(told.recipe, told.options, told.known, 1, told.batch_size)
-    return _pools[told.token]
+_kept: dict[str, _Kept] = {}
+
+
+def _kept_for(told: Decoding) -> _Kept:
+    if told.token not in _kept:
+        for token in list(_kept):
+            _kept.pop(token).pool.__exit__(None, None, None)
+        check_version(told.version)
+        _check_seen(told.source)
+        pool = open_pool(told.recipe, told.options, told.known, 1, told.batch_size)
+        _kept[told.token] = _Kept(pool, told.source)
+    return _kept[told.token]
+
+
+def check_version(wanted: str) -> None:
+    """Raise EngineError if this worker has another clipsieve than the process that began: it might make other bytes."""
+    if __version__ != wanted:
+        raise EngineError(
+            "a machine of the cluster has another version of clipsieve",
+            expected=wanted,
+            found=f"{__version__} on {socket.gethostname()}",
+            state="finished parts are kept",
+            hint="install the same version everywhere",
+        )
+
+
+def _check_seen(source: Source) -> None:
+    """Raise SourceError if a source on a disk is not on this machine's: every image would be a row of failure."""
+    location = source.location
+    if "://" in location:
+        return
+    root = Path(re.split(r"[*?\[{]", location, maxsplit=1)[0])
+    if not root.exists() and not (root != Path(location) and root.parent.exists()):
+        raise SourceError(
+            f"`{location}` is not there on a machine of the cluster",
+            found=f"nothing on {socket.gethostname()}",
+            state="finished parts are kept",
+            hint="a source on a disk must be one that all machines see; or give a URL",
+        )
 
 
 def decode_shards(shards: pa.Table, told: Decoding) -> Iterator[pa.Table]:
@@ -114,13 +162,14 @@ def decode_shards(shards: pa.Table, told: Decoding) -> Iterator[pa.Table]:
     Parameters
     ----------
     shards : pyarrow.Table
-        With a column `shard`, from `pack_shard`.
+        With a column `shards`: lists of texts from `pack_shard`.
     told : Decoding
         What else is needed.
     """
-    for text in shards.column("shard").to_pylist():
+    kept = _kept_for(told)
+    for text in itertools.chain.from_iterable(shards.column("shards").to_pylist()):
         shard = _unpack_shard(text)
-        batches = decode_batches(_pool_of(told), told.source, [shard], told.batch_size)
+        batches = decode_batches(kept.pool, kept.source, [shard], told.batch_size)
         for number, (_, batch) in enumerate(batches):
             yield _pack_batch(shard, number, batch)
 
@@ -133,7 +182,7 @@ def _pack_batch(shard: Shard, number: int, batch: Batch) -> pa.Table:
             "part": pa.array([shard.index], pa.int64()),
             "number": pa.array([number], pa.int64()),
             "inputs": pa.array([shard.fingerprint], pa.string()),
-            "rows": pa.array([json.dumps([_told(row) for row in batch])], pa.string()),
+            "rows": pa.array([json.dumps([_told(row) for row in batch])], pa.large_string()),
             "pixels": _one_cell(np.stack(pixels) if pixels else np.zeros(0, np.uint8)),
             "reused": _one_cell(np.stack(reused) if reused else np.zeros(0, np.float32)),
         }
@@ -217,6 +266,7 @@ class EncodeBatches:
 
 
 def _load(told: Encoding) -> Encoder:
+    check_version(told.version)
     encoder = told.choice.load()
     if encoder.identity.fingerprint != told.identity.fingerprint:
         raise EncoderMismatchError(

@@ -13,9 +13,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from clipsieve.engines.base import Engine
+from clipsieve.errors import ExportError
 from clipsieve.outputs.export.base import Places, Writer, Written
 from clipsieve.outputs.export.fates import Stretch, unit_of
 from clipsieve.store import Run
+from clipsieve.types import EXPORT_MARKER
 
 __all__ = ["write_units"]
 
@@ -83,10 +85,23 @@ def write_units(
     yield from engine.map(partial(_write, _Told(run, copy.deepcopy(writer), places)), units)
 
 
+def _check_seen(places: Places) -> None:
+    """Raise ExportError if a place is not the one that the export has marked: on another machine's disk it would be lost."""
+    for place in places.values():
+        if place.read_bytes(EXPORT_MARKER) is None:
+            raise ExportError(
+                f"`{place.url}` is not the same place on every machine of the cluster",
+                expected=f"`{EXPORT_MARKER}` in it, which this export has put there",
+                state="what was written before is whole",
+                hint="export to a URL, or to a folder that all machines share",
+            )
+
+
 def _write(told: _Told, unit: tuple[Stretch, UInt8[np.ndarray, "n"]]) -> Written:
     if _own.token != told.token:
         _own.writer = copy.deepcopy(told.writer)
         _own.places = {decision: place.apart() for decision, place in told.places.items()}
+        _check_seen(_own.places)
         _own.token = told.token
     stretch, codes = unit
     numbers = range(stretch.start, stretch.start + len(stretch.shards))
