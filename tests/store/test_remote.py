@@ -110,8 +110,24 @@ def test_the_same_files_with_the_same_bytes(service, request, tmp_path):
 def test_a_service_that_writes_in_place_gets_a_file_under_another_name_first(in_place):
     put_bytes(in_place / "a.json", b"old")
     put_bytes(in_place / "a.json", b"new")
-    assert InPlace.asked == [("put", ".a.json.tmp"), ("rename", "a.json")] * 2
+    first = [("put", ".a.json.tmp"), ("rename", "a.json")]
+    assert InPlace.asked == [*first, ("put", ".a.json.tmp"), ("rename", "a.json.old"), ("rename", "a.json")]
     assert content(in_place) == {"a.json": b"new"}
+
+
+def test_where_a_rename_fails_the_old_file_is_there_again(in_place, monkeypatch):
+    put_bytes(in_place / "a.json", b"old")
+    rename = InPlace.mv
+
+    def refuse(self, path1, path2, **more):
+        if path1.endswith(".tmp"):
+            raise PermissionError("not now")
+        rename(self, path1, path2, **more)
+
+    monkeypatch.setattr(InPlace, "mv", refuse)
+    with pytest.raises(RunError, match=r"a\.json"):
+        put_bytes(in_place / "a.json", b"new")
+    assert content(in_place) == {"a.json": b"old"}
 
 
 def test_a_service_that_does_not_answer_is_no_damage(in_place):

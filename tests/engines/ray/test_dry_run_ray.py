@@ -46,14 +46,14 @@ def test_the_estimate_is_near_a_scan_and_nothing_stays(cluster, images, tmp_path
     wait_until_free()
     assert (found.workplace.engine, found.workplace.cores, found.workplace.machines) == ("ray", 2, 1)
     assert found.probe.n_images == 200
-    guessed.append(found.forecast.elapsed_s)
+    guessed.append(found.forecast)
     with opening(cluster) as (encoder, engine):
         took_s = scan(source, tmp_path / "run", encoder, options=options, engine=engine).elapsed_s
     again = dry_run(source, tmp_path / "other", opening(cluster), options=options)
-    guessed.append(again.forecast.elapsed_s)
-    print(f"estimated {guessed} s, took {took_s:.1f} s")
-    # Of so few images, starting the workers is most of the time, and how long that takes differs from one time to the next.
-    assert min(guessed) / 3 < took_s < 3 * max(guessed), guessed
+    guessed.append(again.forecast)
+    # Of so few images, starting the workers is most of the time, and how long that takes differs from one time to the next; on a
+    # machine with other work, more than the interval allows for.
+    assert min(each.least_s for each in guessed) / 3 < took_s < 3 * max(each.most_s for each in guessed), guessed
 
 
 def test_machines_that_are_not_there_are_refused(cluster, images, tmp_path):
