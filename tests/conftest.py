@@ -1,6 +1,8 @@
 """What tests in several folders stand on."""
 
+import fcntl
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +25,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if any(place == item.path or place in item.path.parents for place in thorough):
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_cluster_at_a_time(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let the modules that start Ray wait for each other: it gives its own processes 30 s to start, and no more."""
+    marks = getattr(request.module, "pytestmark", [])
+    if all(mark.name != "ray" for mark in (marks if isinstance(marks, list) else [marks])):
+        yield
+        return
+    with (Path(tempfile.gettempdir()) / "clipsieve-tests-ray.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture

@@ -68,6 +68,19 @@ def wait_until(holds: Callable[[], object], timeout_s: float = 60.0) -> None:
         time.sleep(0.02)
 
 
+def patiently(start: Callable[[], Any], give_up: Callable[[], object] = lambda: None) -> Any:
+    """Return what a start gives, tried three times: Ray waits 30 s for its own processes, and a busy machine may take longer."""
+    for n_left in (2, 1, 0):
+        try:
+            return start()
+        except Exception:
+            if not n_left:
+                raise
+            give_up()
+            time.sleep(5)
+    raise AssertionError
+
+
 class RayMachines:
     """A cluster with a head and some more machines, of one CPU each; it ends with the block.
 
@@ -155,7 +168,7 @@ class RayMachines:
                 stack.callback(os.sched_setaffinity, 0, allowed)
                 os.sched_setaffinity(0, {core})
             told = self._environment | dict(environment or {})
-            return self._cluster.add_node(**self._room, **more, env_vars=told)
+            return patiently(lambda: self._cluster.add_node(**self._room, **more, env_vars=told))
 
     def processes(self, node: Any) -> list[int]:
         """Return the processes of a machine, each with what it started."""

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from clipsieve.engines.ray import RayCluster
+from ray_cluster import patiently
 
 OBJECT_STORE_BYTES = 200 * 1024**2
 
@@ -13,16 +14,17 @@ OBJECT_STORE_BYTES = 200 * 1024**2
 def cluster() -> Iterator[RayCluster]:
     import ray
 
-    ray.init(
-        num_cpus=2,
-        object_store_memory=OBJECT_STORE_BYTES,
-        include_dashboard=False,
-        log_to_driver=False,
-        address="local",
-        _system_config={
-            "worker_niceness": 0
-        },  # 15 by default: on a machine that others use as well, nothing would go on
-    )
+    def start() -> None:
+        ray.init(
+            num_cpus=2,
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            log_to_driver=False,
+            address="local",
+            _system_config={"worker_niceness": 0},  # 15 by default: beside other work, nothing would go on
+        )
+
+    patiently(start, ray.shutdown)
     with RayCluster() as connected:
         yield connected
     ray.shutdown()
