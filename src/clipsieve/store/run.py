@@ -44,8 +44,7 @@ class Run:
 
     def __getstate__(self) -> dict[str, Any]:
         # To a worker, whose current folder is another one.
-        path = self.path.absolute() if isinstance(self.path, Path) else self.path
-        return {"path": path, "manifest": self.manifest, "_external": self._external}
+        return vars(self) | {"path": self.path.absolute() if isinstance(self.path, Path) else self.path}
 
     @classmethod
     def open(cls, path: str | os.PathLike[str] | RunPath) -> Run:
