@@ -194,12 +194,26 @@ def test_torch_encoders_in_processes_are_told_the_batch(tmp_path):
 @pytest.mark.torch
 @pytest.mark.slow
 def test_the_command_hands_its_batch_size_to_every_process(tmp_path):
-    from clipsieve.cli.scan import _open_encoder
+    from clipsieve.cli.scan import command
+    from clipsieve.cli.scan_choices import ScanChoices
     from model_folders import make_torch_folder
 
     folder = str(make_torch_folder(tmp_path / "clip"))
-    with _open_encoder(folder, "torch", "cpu:0,cpu", "fp32", 7) as encoder:
-        assert isinstance(encoder, EncoderProcesses)
-        assert encoder.best_batch_size == 7
-    with _open_encoder(folder, "torch", "cpu", "fp32", 7) as encoder:
-        assert encoder.best_batch_size == 7
+    for device in ("cpu:0,cpu", "cpu"):
+        words = [
+            "photos",
+            "-o",
+            "run",
+            "--model",
+            folder,
+            "--backend",
+            "torch",
+            "--device",
+            device,
+            "--batch-size",
+            "7",
+        ]
+        told = command.make_context("scan", words).params
+        with ScanChoices.of(told).open() as (encoder, engine):
+            assert isinstance(encoder, EncoderProcesses) == ("," in device)
+            assert (encoder.best_batch_size, engine.batch_size) == (7, 7)

@@ -189,6 +189,7 @@ def _settings(layout: Layout, block_bytes: int) -> Iterator[None]:
             handler.setLevel(logging.CRITICAL + 1)
     context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = False
+    context.max_consecutive_actor_init_deaths = RETRIES  # a machine may die while an encoder starts on it
     context.raise_original_map_exception = True  # ours, for `in_words`; wrapped, it would lose itself on the way here
     context.target_max_block_size = block_bytes
     context.execution_options.preserve_order = False
