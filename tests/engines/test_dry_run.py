@@ -230,8 +230,10 @@ def test_cores_share_decoding_and_encoding():
 
 def test_gpus_and_decoders_are_as_fast_as_the_slower_of_them():
     one_gpu = Workplace("ray", 1, 9, 1, 1, 4, 1.0, 8, 8, 1, 1)
-    decoding = forecast(replace(PROBE, encode_s=1e-4), one_gpu, 100, 1000, 512)
+    decoding = forecast(replace(PROBE, encode_s=1e-4), one_gpu, 100, 10, 512)
     assert (decoding.bound, decoding.images_per_s) == ("decoding", pytest.approx(0.85 * 8 / 0.005))
+    one_part = forecast(replace(PROBE, encode_s=1e-4), one_gpu, 100, 1000, 512)  # which one task decodes
+    assert (one_part.bound, one_part.images_per_s) == ("decoding", pytest.approx(0.85 * 1 / 0.005))
     encoding = forecast(PROBE, one_gpu, 100, 1000, 512)
     assert (encoding.bound, encoding.images_per_s) == ("encoding", pytest.approx(0.85 / 0.08))
 

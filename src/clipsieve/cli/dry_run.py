@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["dry_run_options", "lines", "show_dry_run"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-WIDTH, LABEL = 79, 10
 
 
 def dry_run_options(command: F) -> F:
@@ -78,10 +76,7 @@ def show_dry_run(
 
 def lines(found: DryRun, ends: datetime | None, price: float | None, currency: str) -> Iterator[str]:
     """Yield the answer line by line, for a terminal of 80 columns."""
-    for label, words in _answers(found, ends, price, currency):
-        wrapped = textwrap.wrap(words, WIDTH - LABEL, break_long_words=False, break_on_hyphens=False)
-        for number, line in enumerate(wrapped):
-            yield f"{'' if number else label:{LABEL}}{line}"
+    return render.labelled(_answers(found, ends, price, currency))
 
 
 def _answers(found: DryRun, ends: datetime | None, price: float | None, currency: str) -> Iterator[tuple[str, str]]:

@@ -129,13 +129,11 @@ def cluster(command: F) -> F:
 
 
 @contextmanager
-def open_engine(name: str, ray_address: str | None) -> Iterator[Engine]:
-    """Yield the engine for work on a run's parts."""
-    from clipsieve.engines import LocalEngine
-
+def open_engine(name: str, ray_address: str | None) -> Iterator[Engine | None]:
+    """Yield the engine for work on a run's parts; None for this machine, where each kind of work has its own way."""
     if name == "local":
         ClusterOptions(name, ray_address, None, None, None, None, None).check()
-        yield LocalEngine()
+        yield None
         return
     from clipsieve.engines.ray import RayCluster, RayEngine
 

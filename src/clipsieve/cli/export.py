@@ -100,8 +100,7 @@ def command(
     opened = Run.open(run)
     told = ExportOptions(Policy(policy), name, load_verdicts(opened, verdicts), form=form, how=how, **places)
     with engine_options.open_engine(engine, ray_address) as workers, ProgressBar("exporting", quiet=quiet) as bar:
-        own = None if engine == "local" else workers
-        report = export_run(opened, destination, told, dry_run=dry_run, engine=own, on_progress=bar.update)
+        report = export_run(opened, destination, told, dry_run=dry_run, engine=workers, on_progress=bar.update)
     _warn(report)
     render.emit_json(asdict(report)) if as_json else _show(report, destination)
 

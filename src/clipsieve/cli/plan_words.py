@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CORES", "CORES_FOR_GPU", "Asked", "facts", "lines"]
 
-WIDTH, LABEL = 79, 10
 CORES_FOR_GPU = 12  # as machines with eight A100 are often let: 96
 CORES = 64
 LAPTOP_CORES = 8
@@ -77,10 +75,7 @@ def _local(asked: Asked) -> tuple[float, float]:
 
 def lines(asked: Asked, found: Estimate) -> Iterator[str]:
     """Yield the answer line by line, for a terminal of 80 columns."""
-    for label, words in _answers(asked, found):
-        wrapped = textwrap.wrap(words, WIDTH - LABEL, break_long_words=False, break_on_hyphens=False)
-        for number, line in enumerate(wrapped):
-            yield f"{'' if number else label:{LABEL}}{line}"
+    return render.labelled(_answers(asked, found))
 
 
 def _answers(asked: Asked, found: Estimate) -> Iterator[tuple[str, str]]:

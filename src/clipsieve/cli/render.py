@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +15,7 @@ from rich.text import Text
 __all__ = [
     "count",
     "emit_json",
+    "labelled",
     "percent",
     "print_error",
     "print_note",
@@ -25,6 +27,8 @@ __all__ = [
     "size",
     "visible",
 ]
+
+_WIDTH, _LABEL_WIDTH = 79, 10
 
 
 def _console(*, stderr: bool) -> Console:
@@ -80,6 +84,14 @@ def print_table(columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]
 def print_text(text: str = "") -> None:
     """Print text on stdout as it is, but for characters that would steer the terminal."""
     sys.stdout.write(f"{visible(text)}\n")
+
+
+def labelled(answers: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Yield words beside their labels line by line, for a terminal of 80 columns; an empty label goes on with the one before."""
+    for label, words in answers:
+        wrapped = textwrap.wrap(words, _WIDTH - _LABEL_WIDTH, break_long_words=False, break_on_hyphens=False)
+        for number, line in enumerate(wrapped):
+            yield f"{'' if number else label:{_LABEL_WIDTH}}{line}"
 
 
 def visible(text: str) -> str:

@@ -75,8 +75,7 @@ def command(
         engine_options.open_engine(engine, ray_address) as workers,
         ProgressBar("reporting", quiet=quiet) as bar,
     ):
-        own = None if engine == "local" else workers
-        found = write_report(opened, output, options_, engine=own, on_progress=bar.update)
+        found = write_report(opened, output, options_, engine=workers, on_progress=bar.update)
     for warning in found.warnings:
         render.print_warning(warning)
     render.emit_json(report_to_json(found.report)) if as_json else _show(found.report, output)

@@ -67,8 +67,7 @@ def command(
         engine_options.open_engine(engine, ray_address) as workers,
         ProgressBar("scoring", quiet=quiet) as progress,
     ):
-        own = None if engine == "local" else workers
-        report = score(opened, scorer.classifier, name=name or scorer.name, engine=own, on_progress=progress.update)
+        report = score(opened, scorer.classifier, name=name or scorer.name, engine=workers, on_progress=progress.update)
     for warning in report.warnings:
         render.print_warning(warning)
     if as_json:

@@ -53,7 +53,7 @@ def command(
 
     opened = Run.open(run)
     with engine_options.open_engine(engine, ray_address) as workers:
-        found = search(opened, texts, k, model=model, engine=None if engine == "local" else workers)
+        found = search(opened, texts, k, model=model, engine=workers)
     for place, (text, images) in enumerate(zip(texts, found, strict=True)):
         if as_json:
             for image in images:

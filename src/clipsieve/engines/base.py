@@ -13,9 +13,9 @@ from clipsieve.encoders import Encoder
 from clipsieve.engines.options import ScanOptions
 from clipsieve.sources import Source
 from clipsieve.store import StoredEmbeddings, image_table
-from clipsieve.types import EmbeddedImage, FailedImage, Shard
+from clipsieve.types import EmbeddedImage, EncoderIdentity, FailedImage, Shard
 
-__all__ = ["Engine", "FinishedShard", "Row", "ScanJob"]
+__all__ = ["Engine", "FinishedShard", "Row", "ScanJob", "tabulate"]
 
 Row: TypeAlias = EmbeddedImage | FailedImage
 Item = TypeVar("Item")
@@ -48,10 +48,13 @@ class ScanJob:
 
     def finish(self, shard: Shard, rows: list[Row]) -> FinishedShard:
         """Return a shard with its rows, one for each member, in order."""
-        identity = self.encoder.identity
-        made_by = {"encoder": identity.fingerprint, "options": self.options_fingerprint}
-        table = image_table(rows, identity.embedding_dim, inputs=shard.fingerprint, **made_by)
-        return FinishedShard(shard, table, sum(isinstance(row, EmbeddedImage) and row.is_reused for row in rows))
+        return FinishedShard(shard, *tabulate(rows, self.encoder.identity, self.options_fingerprint, shard.fingerprint))
+
+
+def tabulate(rows: list[Row], identity: EncoderIdentity, options: str, inputs: str) -> tuple[pa.Table, int]:
+    """Return rows as a part has them, and how many are reused; the fingerprints are those of the options and of the inputs."""
+    table = image_table(rows, identity.embedding_dim, inputs=inputs, encoder=identity.fingerprint, options=options)
+    return table, sum(isinstance(row, EmbeddedImage) and row.is_reused for row in rows)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

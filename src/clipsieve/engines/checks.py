@@ -13,11 +13,12 @@ import pyarrow as pa
 from upath import UPath
 
 from clipsieve.encoders import Encoder
-from clipsieve.errors import RunConflictError, RunError
+from clipsieve.errors import RunError
 from clipsieve.remote.whole import is_put_whole
 from clipsieve.store import Run, RunPath
 from clipsieve.store.files import ask, is_folder, names_in, put_bytes, remove
 from clipsieve.store.layout import part_facts, part_name
+from clipsieve.store.lock import cannot_write, is_a_file
 from clipsieve.store.paths import is_remote
 from clipsieve.types import FailureCode, Plan, Shard
 
@@ -54,16 +55,12 @@ def check_writable(place: RunPath) -> None:
     assert isinstance(place, Path)  # noqa: S101 - the other kind is dealt with
     folder = _nearest(place)
     if folder == place.absolute() and not place.is_dir():
-        raise RunConflictError(f"`{place}` is a file", expected="a new folder", state="nothing was written")
+        raise is_a_file(place)
     try:
         with tempfile.TemporaryFile(dir=folder, prefix=".clipsieve-") as file:
             file.write(bytes(4096))
     except OSError as error:
-        raise RunError(
-            f"cannot write to the folder `{folder}`: {error.strerror}",
-            state="nothing was written",
-            hint="choose another folder with `-o`, or mend the permissions",
-        ) from error
+        raise cannot_write(folder, error) from error
 
 
 def _try_url(place: UPath) -> None:

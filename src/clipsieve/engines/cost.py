@@ -12,6 +12,7 @@ from clipsieve.engines.rates import EncoderCosts, Rate, RunCosts, local_share, r
 from clipsieve.errors import UsageError
 
 __all__ = [
+    "CLUSTER_SHARE",
     "Bytes",
     "Estimate",
     "ImageSet",
@@ -22,6 +23,8 @@ __all__ = [
     "local_images_per_s",
     "node_speed",
 ]
+
+CLUSTER_SHARE = 0.85  # of what its machines could do, a cluster does; assumed
 
 Bound = Literal["encoding", "decoding", "driver"]
 
@@ -144,7 +147,7 @@ def estimate_scan(
     *,
     n_nodes: int | None = None,
     hours: float | None = None,
-    efficiency: float = 0.85,
+    efficiency: float = CLUSTER_SHARE,
     price: float | None = None,
 ) -> Estimate:
     """Return what a scan takes on so many nodes, or on the fewest that do it in so many hours.

@@ -6,17 +6,14 @@ import math
 from dataclasses import dataclass
 
 from clipsieve.engines.rates import EncoderCosts, RunCosts
+from clipsieve.engines.ray.layout import MOST_THREADS, block_bytes  # without Ray itself
 
 __all__ = ["Bytes", "ImageSet", "NodeKind", "scan_bytes"]
 
-CPU_BATCH, GPU_BATCH = (
-    16,
-    256,
-)  # images in a call of the encoder; on a GPU it is found by trying, and this is a large one
-BATCHES_IN_BLOCK, MOST_BLOCK_BYTES = 4, 64 * 1024**2
+# Images in a call of the encoder; on a GPU it is found by trying, and this is a large one.
+CPU_BATCH, GPU_BATCH = 16, 256
 BLOCKS_EACH = 2  # of a decoding task, and of a call of an encoder: one at work, one that waits
 CALLS_ON_GPU = 4
-MOST_THREADS = 8  # of an encoder on cores
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,5 +126,4 @@ def _object_store_bytes(encoder: EncoderCosts, node: NodeKind) -> float:
     else:
         encoders = math.ceil(node.cores / MOST_THREADS)
         tasks, calls, batch_size = node.cores, node.cores + encoders, CPU_BATCH
-    block_bytes = min(BATCHES_IN_BLOCK * batch_size * _pixel_bytes(encoder), MOST_BLOCK_BYTES)
-    return float(BLOCKS_EACH * (tasks + calls) * block_bytes)
+    return float(BLOCKS_EACH * (tasks + calls) * block_bytes(encoder.size_px, batch_size))

@@ -14,10 +14,9 @@ from jaxtyping import UInt8
 
 from clipsieve.engines.score_facts import ScoreFacts, chosen_scores, read_score_facts
 from clipsieve.engines.verdict_files import ImageVerdicts, check_known
-from clipsieve.errors import RunCorruptError, UsageError
+from clipsieve.errors import UsageError
 from clipsieve.evaluation.operating_points import Decision, decide
 from clipsieve.store import Run
-from clipsieve.store.layout import inputs_of
 from clipsieve.types import FailureCode
 
 if TYPE_CHECKING:
@@ -151,13 +150,7 @@ class Decider:
         RunCorruptError
             As for `Run.iter_scores`.
         """
-        scores = self.run.read_part(self.run.score_part(self.scores_name, index), ["probability"])
-        images = self.run.read_images(index, _with_needed(columns))
-        if inputs_of(scores.schema) != inputs_of(images.schema) or scores.num_rows != images.num_rows:
-            raise RunCorruptError(
-                f"the scores `{self.scores_name}` are older than the scan (`{self.run.path}`, part {index:,})",
-                hint=f"score again: `clipsieve score {self.run.path} -c ...`",
-            )
+        images, scores = self.run.read_scored(self.scores_name, index, _with_needed(columns), ["probability"])
         return self._decide(index, images, scores.column("probability"), removed)
 
     def check_judged(self, n_found: int) -> None:

@@ -19,6 +19,7 @@ from clipsieve.engines.workplace import Workplace, workplace_of
 from clipsieve.sources import Source
 from clipsieve.store import Run, RunManifest, RunPath, stored_parts
 from clipsieve.store.files import exists
+from clipsieve.store.new_place import check_new_place
 from clipsieve.types import Plan
 
 __all__ = ["DryRun", "dry_run"]
@@ -144,17 +145,10 @@ def dry_run(
     )
 
 
-class _Unwritten(Run):
-    """A run that is never saved, for the checks that making one brings with it."""
-
-    def save(self) -> None:
-        """Write nothing."""
-
-
 def _run_of(place: RunPath, wanted: RunManifest, redo: Redo) -> Run | None:
     """Return the run that a scan would go on with, None if it would begin one; refuse what `prepare_run` refuses."""
     if not exists(place / "run.json"):
-        _Unwritten.create(place, wanted)
+        check_new_place(place)
         return None
     if redo == "all":
         return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clipsieve.engines.cost import Bound, ImageSet, Rates, estimate_scan, node_speed
+from clipsieve.engines.cost import CLUSTER_SHARE, Bound, ImageSet, Rates, estimate_scan, node_speed
 from clipsieve.engines.probe import Probe
 from clipsieve.engines.rates import EncoderCosts, Rate, local_share
 from clipsieve.engines.workplace import Workplace
@@ -15,7 +15,6 @@ from clipsieve.evaluation.intervals import wilson
 
 __all__ = ["OFF_BY", "Forecast", "forecast"]
 
-CLUSTER_SHARE = 0.85  # of what its machines could do; assumed, as in `clipsieve plan`
 OFF_BY = 1.5  # `benchmarks/dry_run.py` prints how far off it was
 SLOW_START_S = 30.0  # of a cluster, whose workers are begun anew for a scan: 10 to 30 s were seen on two busy cores
 Z_95 = 1.96

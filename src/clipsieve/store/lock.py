@@ -16,7 +16,7 @@ from clipsieve.errors import RunConflictError, RunError
 from clipsieve.store.lease import leased
 from clipsieve.store.paths import RunPath, is_remote
 
-__all__ = ["LOCK_NAME", "locked"]
+__all__ = ["LOCK_NAME", "cannot_write", "is_a_file", "locked"]
 
 LOCK_NAME = ".lock"
 
@@ -55,21 +55,31 @@ def locked(folder: RunPath, *, on_wait: Callable[[str], object] = _log.warning) 
         yield
 
 
+def is_a_file(path: RunPath) -> RunConflictError:
+    """Return the error of a place where a folder is wanted."""
+    return RunConflictError(f"`{path}` is a file", expected="a new folder", state="nothing was written")
+
+
+def cannot_write(folder: Path, error: OSError) -> RunError:
+    """Return the error of a folder of this machine that nothing can be written to."""
+    return RunError(
+        f"cannot write to the folder `{folder}`: {error.strerror}",
+        state="nothing was written",
+        hint="choose another folder with `-o`, or mend the permissions",
+    )
+
+
 @contextmanager
 def _flocked(folder: Path) -> Iterator[None]:
     if folder.exists() and not folder.is_dir():
-        raise RunConflictError(f"`{folder}` is a file", expected="a new folder", state="nothing was written")
+        raise is_a_file(folder)
     is_new = not folder.exists()
     path = folder / LOCK_NAME
     try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = _acquire(path)
     except OSError as error:
-        raise RunError(
-            f"cannot write to the folder `{folder}`: {error.strerror}",
-            state="nothing was written",
-            hint="choose another folder with `-o`, or mend the permissions",
-        ) from error
+        raise cannot_write(folder, error) from error
     try:
         with contextlib.suppress(OSError):  # a full disk: the lock holds without words
             os.ftruncate(descriptor, 0)

@@ -10,13 +10,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from clipsieve.errors import EncoderMismatchError, RunConflictError, RunCorruptError, RunNotFoundError
+from clipsieve.errors import EncoderMismatchError, RunCorruptError, RunNotFoundError
 from clipsieve.store import files
 from clipsieve.store.external import ExternalEmbeddings
 from clipsieve.store.layout import DAMAGED, inputs_of, part_facts, part_name
 from clipsieve.store.lease import check_lease
-from clipsieve.store.lock import LOCK_NAME
 from clipsieve.store.manifest import RunManifest
+from clipsieve.store.new_place import check_new_place
 from clipsieve.store.parquet_files import open_part, read_part_schema
 from clipsieve.store.paths import RunPath, is_remote, run_path
 from clipsieve.store.writer import append_line, read_lines, write_json, write_table
@@ -84,19 +84,7 @@ class Run:
             If the path is a file, or the folder holds anything.
         """
         path = run_path(path)
-        if files.exists(path) and not files.is_folder(path):
-            raise RunConflictError(f"`{path}` is a file", expected="a new folder", state="nothing was written")
-        # A process that was killed in its first write leaves the temporary file of `run.json`, and no run.
-        ours = {".run.json.tmp", LOCK_NAME}
-        others = [name for name in files.names_in(path) if name not in ours]
-        if others:
-            raise RunConflictError(
-                f"the folder `{path}` holds other files",
-                expected="a new or empty folder, or a run of the same source and encoder",
-                found=f"{len(others):,} entries and no `run.json`",
-                state="nothing was written",
-                hint="choose another folder with `-o`",
-            )
+        check_new_place(path)
         run = cls(path, manifest)
         run.save()
         return run
@@ -216,15 +204,24 @@ class Run:
             If a part is missing or damaged, or the images were scanned anew since.
         """
         self.score_facts(name)
-        paths = [self.score_part(name, index) for index in range(self.manifest.n_parts)]
-        found = files.in_parallel(self.path, lambda path: self.read_part(path, score_columns), paths)
-        for path, images, scores in zip(paths, self.iter_images(columns), found, strict=True):
-            if inputs_of(scores.schema) != inputs_of(images.schema) or scores.num_rows != images.num_rows:
-                raise RunCorruptError(
-                    f"the scores `{name}` are older than the scan (`{path}`)",
-                    hint=f"score again: `clipsieve score {self.path} -c ...`",
-                )
-            yield images, scores
+        yield from files.in_parallel(
+            self.path,
+            lambda index: self.read_scored(name, index, columns, score_columns),
+            range(self.manifest.n_parts),
+        )
+
+    def read_scored(
+        self, name: str, index: int, columns: list[str] | None = None, score_columns: list[str] | None = None
+    ) -> tuple[pa.Table, pa.Table]:
+        """Return one part of the images and of some scores; errors as for `iter_scores`."""
+        images, path = self.read_images(index, columns), self.score_part(name, index)
+        scores = self.read_part(path, score_columns)
+        if inputs_of(scores.schema) != inputs_of(images.schema) or scores.num_rows != images.num_rows:
+            raise RunCorruptError(
+                f"the scores `{name}` are older than the scan (`{path}`)",
+                hint=f"score again: `clipsieve score {self.path} -c ...`",
+            )
+        return images, scores
 
     def read_part(self, path: RunPath, columns: list[str] | None = None) -> pa.Table:
         """Read one part, or some columns of it in their order; RunCorruptError if it is missing or damaged."""

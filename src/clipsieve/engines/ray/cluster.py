@@ -10,14 +10,14 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clipsieve.engines.ray.layout import Node
 from clipsieve.errors import ClipsieveError, EngineError, MissingExtraError, UsageError
 from clipsieve.remote.connect import without_secrets
 
-__all__ = ["Node", "RayCluster", "in_words"]
+__all__ = ["RayCluster", "in_words"]
 
 # Ray tells its makers of every cluster that is started, unless it is told not to; what is scanned here is nobody's business.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -26,23 +26,6 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_DATA_AUTOSCALING_REQUEST_EXPIRE_TIME_S", "30")
 
 KNOCK_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """What one machine of a cluster offers.
-
-    Attributes
-    ----------
-    cpus, gpus : float
-        As Ray counts them.
-    object_store_bytes : int
-        Shared memory for what travels between workers.
-    """
-
-    cpus: float
-    gpus: float
-    object_store_bytes: int
 
 
 class RayCluster:

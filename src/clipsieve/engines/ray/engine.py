@@ -14,17 +14,14 @@ import pyarrow as pa
 from clipsieve.engines.base import Engine, FinishedShard, Item, Result, ScanJob
 from clipsieve.engines.ray.cluster import RayCluster, in_words
 from clipsieve.engines.ray.encoder import RayEncoder
-from clipsieve.engines.ray.layout import Layout
+from clipsieve.engines.ray.layout import Layout, block_bytes
 from clipsieve.engines.ray.stages import Decoding, EncodeBatches, Encoding, decode_shards, pack_shard, table_of
 from clipsieve.errors import EngineError, UsageError
 from clipsieve.types import Shard
 
 __all__ = ["RayEngine"]
 
-# What travels as one object: more would wait for each other, fewer would cost Ray's own time for each.
-BATCHES_IN_BLOCK = 4
 GIVE_UP_S = 60.0
-MOST_BLOCK_BYTES = 64 * 1024**2
 MOST_TASKS = 20_000
 TASKS_OF_A_DECODER = 4  # at least, so that all are at work to the end
 RETRIES = 20  # of what was lost with its worker: a machine may die, and what ends every worker must not go on for ever
@@ -63,7 +60,7 @@ class RayEngine(Engine):
         batch_size = self.batch_size or job.encoder.best_batch_size
         job.encoder.close()  # its GPU is for the pool
         arriving: dict[int, dict[int, tuple[pa.Table, int]]] = {}
-        with in_words(), _settings(job.encoder.layout, _block_bytes(job.encoder, batch_size)):
+        with in_words(), _settings(job.encoder.layout, block_bytes(job.encoder.recipe.size_px, batch_size)):
             for row in self._encoded(job, list(todo.values()), batch_size):
                 part, number = row["part"].as_py(), row["number"].as_py()
                 batches = arriving.setdefault(part, {})
@@ -174,13 +171,8 @@ def _joined(shard: Shard, batches: dict[int, tuple[pa.Table, int]]) -> FinishedS
     return FinishedShard(shard, pa.concat_tables(tables).combine_chunks(), sum(n for _, n in batches.values()))
 
 
-def _block_bytes(encoder: RayEncoder, batch_size: int) -> int:
-    batch_bytes = 3 * encoder.recipe.size_px**2 * batch_size
-    return max(batch_bytes, min(BATCHES_IN_BLOCK * batch_bytes, MOST_BLOCK_BYTES))
-
-
 @contextmanager
-def _settings(layout: Layout, block_bytes: int) -> Iterator[None]:
+def _settings(layout: Layout, n_bytes: int) -> Iterator[None]:
     """Set how Ray Data works, in this process and for this scan alone."""
     import ray.data
 
@@ -191,7 +183,7 @@ def _settings(layout: Layout, block_bytes: int) -> Iterator[None]:
     context.enable_progress_bars = False
     context.max_consecutive_actor_init_deaths = RETRIES  # a machine may die while an encoder starts on it
     context.raise_original_map_exception = True  # ours, for `in_words`; wrapped, it would lose itself on the way here
-    context.target_max_block_size = block_bytes
+    context.target_max_block_size = n_bytes
     context.execution_options.preserve_order = False
     if layout.object_store_bytes is not None:
         limits = ray.data.ExecutionResources.for_limits(object_store_memory=layout.object_store_bytes)

@@ -5,16 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from clipsieve.engines.ray.cluster import Node
 from clipsieve.errors import UsageError
 
-__all__ = ["Layout", "Wanted", "lay_out"]
+__all__ = ["MOST_THREADS", "Layout", "Node", "Wanted", "block_bytes", "lay_out"]
 
 MOST_THREADS = 8  # of one encoder on CPUs: each holds the model once, and each thread a core
 # What Ray's books say that an encoder on CPUs takes. Where a machine is lost, its encoders are started anew on the others; if
 # they took what decoding needs, both would wait for each other for ever.
 BOOKED_CPUS = 0.01
 DECODER_CPUS = 0.9
+# What travels as one object: more would wait for each other, fewer would cost Ray's own time for each.
+BATCHES_IN_BLOCK = 4
+MOST_BLOCK_BYTES = 64 * 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What one machine of a cluster offers.
+
+    Attributes
+    ----------
+    cpus, gpus : float
+        As Ray counts them.
+    object_store_bytes : int
+        Shared memory for what travels between workers.
+    """
+
+    cpus: float
+    gpus: float
+    object_store_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +84,12 @@ class Layout:
     cpus_per_decoder: float
     n_decoders: int
     object_store_bytes: int | None
+
+
+def block_bytes(size_px: int, batch_size: int) -> int:
+    """Return how large an object of pixels between workers is: several batches, and one at least."""
+    batch_bytes = 3 * size_px**2 * batch_size
+    return max(batch_bytes, min(BATCHES_IN_BLOCK * batch_bytes, MOST_BLOCK_BYTES))
 
 
 def lay_out(nodes: Sequence[Node], wanted: Wanted, *, on_gpu: bool) -> Layout:

@@ -22,13 +22,14 @@ import pyarrow as pa
 from clipsieve._version import __version__
 from clipsieve.encoders import Encoder
 from clipsieve.encoders.load import EncoderChoice
-from clipsieve.engines.base import Row
+from clipsieve.engines.base import Row, tabulate
 from clipsieve.engines.batches import Batch, decode_batches, encode_batch, open_pool
 from clipsieve.engines.options import ScanOptions
 from clipsieve.engines.pool import DecodePool
 from clipsieve.errors import EncoderMismatchError, EngineError, SourceError
+from clipsieve.remote.connect import is_url
 from clipsieve.sources import Source
-from clipsieve.store import StoredEmbeddings, image_table
+from clipsieve.store import StoredEmbeddings
 from clipsieve.types import (
     DecodedImage,
     EmbeddedImage,
@@ -144,7 +145,7 @@ def check_version(wanted: str) -> None:
 def _check_seen(source: Source) -> None:
     """Raise SourceError if a source on a disk is not on this machine's: every image would be a row of failure."""
     location = source.location
-    if "://" in location:
+    if is_url(location):
         return
     root = Path(re.split(r"[*?\[{]", location, maxsplit=1)[0])
     if not root.exists() and not (root != Path(location) and root.parent.exists()):
@@ -255,9 +256,7 @@ class EncodeBatches:
         for place in range(batches.num_rows):
             row = {name: batches.column(name)[place] for name in batches.column_names}
             rows = encode_batch(_unpack_batch(row, side_px, dim), encoder)
-            made_by = {"encoder": identity.fingerprint, "options": self._told.options_fingerprint}
-            table = image_table(rows, dim, inputs=row["inputs"].as_py(), **made_by)
-            n_reused = sum(isinstance(each, EmbeddedImage) and each.is_reused for each in rows)
+            table, n_reused = tabulate(rows, identity, self._told.options_fingerprint, row["inputs"].as_py())
             done.append((row["part"].as_py(), row["number"].as_py(), len(rows), n_reused, _packed(table)))
         columns = list(zip(*done, strict=True)) or [()] * 5
         kinds = [pa.int64(), pa.int64(), pa.int64(), pa.int64(), pa.large_binary()]
