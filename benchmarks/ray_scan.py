@@ -2,11 +2,12 @@
 
 Both sides do the same work with the same two cores, in turn: photographs through an encoder of the shape of ViT-B/32 with random
 weights, and small pictures through the embedded model, in parts of 1,000. Workers are started anew for each scan, which takes the
-same time for few images as for many and says nothing of the rate: so n and 2 n images are scanned, and the rate is that of the
-further ones. The column `start` is what the first n took beyond that rate.
+same time for few images as for many: so the rate is that of the images after the first fifth, from the one progress report to
+the last, and the column `all` is what the whole scan took, from before the model was loaded.
 
 For the scaling, a machine is a Ray node of one CPU whose processes all keep to one core: one of them, then two. This process,
-which writes the parts, may use both cores in either case. For `score`, 200,000 random embeddings are read, scored and written.
+which writes the parts, keeps to the core of the first, as it would on a cluster. For `score`, 200,000 random embeddings are read,
+scored and written.
 """
 
 import os
@@ -34,7 +35,7 @@ OBJECT_STORE_BYTES = 512 * 1024**2
 N_ROWS, PART_ROWS = 200_000, 10_000
 BUSY_LOAD = 0.5
 
-Seconds = Callable[[Path, Path], float]
+FIRST = 0.2  # of the images, in which caches fill and all are still starting
 
 
 @dataclass(frozen=True)
@@ -48,57 +49,81 @@ class Case:
     rounds: int
 
 
-def measure(seconds: Seconds, few: Path, many: Path, n: int, run: Path) -> tuple[float, float]:
-    """Return the images/s of those that `many` has beyond `few`, and the seconds that `few` takes beyond that rate."""
-    least, most = seconds(few, run / "few"), seconds(many, run / "many")
-    rate = n / (most - least)
-    return rate, least - n / rate
+@dataclass(frozen=True)
+class Pace:
+    """How fast a scan went: images/s once it was under way, and the seconds of all of it."""
+
+    rate: float
+    whole_s: float
 
 
-def local_seconds(model: str) -> Seconds:
+Scan = Callable[[Path, Path], Pace]
+
+
+class Clock:
+    """Notes when how many images were done."""
+
+    def __init__(self) -> None:
+        self.start = time.perf_counter()
+        self.seen: list[tuple[float, int]] = []
+
+    def __call__(self, n_done: int, _n_all: int) -> None:
+        """Note one report of a scan's progress."""
+        self.seen.append((time.perf_counter(), n_done))
+
+    def pace(self) -> Pace:
+        """Return how fast it went, with the end of the scan taken as now."""
+        end = time.perf_counter()
+        n_all = self.seen[-1][1]
+        begun, n_begun = next(pair for pair in self.seen if pair[1] >= FIRST * n_all)
+        return Pace((n_all - n_begun) / (end - begun), end - self.start)
+
+
+def scan_here(model: str) -> Scan:
     """Return a function that times a scan on one machine, loading the model included."""
 
-    def go(images: Path, run: Path) -> float:
-        start = time.perf_counter()
+    def go(images: Path, run: Path) -> Pace:
+        clock = Clock()
         with EncoderChoice(model).load() as encoder:
-            assert scan(open_source(images), run, encoder, options=OPTIONS, engine=LocalEngine()).n_failed == 0
-        return time.perf_counter() - start
+            report = scan(open_source(images), run, encoder, options=OPTIONS, engine=LocalEngine(), on_progress=clock)
+        assert report.n_failed == 0
+        return clock.pace()
 
     return go
 
 
-def ray_seconds(model: str, cluster: RayCluster) -> Seconds:
+def scan_there(model: str, cluster: RayCluster) -> Scan:
     """Return a function that times a scan on a cluster that is there."""
 
-    def go(images: Path, run: Path) -> float:
-        start = time.perf_counter()
+    def go(images: Path, run: Path) -> Pace:
+        clock = Clock()
         layout = lay_out(cluster.nodes, Wanted(), on_gpu=False)
         with RayEncoder(EncoderChoice(model, device="cpu", threads=layout.threads), layout) as encoder:
-            report = scan(open_source(images), run, encoder, options=OPTIONS, engine=RayEngine(cluster))
+            engine = RayEngine(cluster)
+            report = scan(open_source(images), run, encoder, options=OPTIONS, engine=engine, on_progress=clock)
         assert report.n_failed == 0
-        return time.perf_counter() - start
+        return clock.pace()
 
     return go
 
 
 @contextmanager
 def machines(cores: Sequence[set[int]]) -> Iterator[RayCluster]:
-    """Start a node for each set of cores, whose processes keep to them, and yield a connection."""
+    """Start a node for each set of cores, whose processes keep to them, as this one to those of the first; yield a connection."""
     from ray.cluster_utils import Cluster
 
     allowed = os.sched_getaffinity(0)
     with tempfile.TemporaryDirectory(prefix="r-", dir="/tmp") as scratch, ExitStack() as stack:
         os.environ["RAY_TMPDIR"] = scratch  # nobody else's cluster, and nobody finds this one
         stack.callback(os.environ.pop, "RAY_TMPDIR")
+        stack.callback(os.sched_setaffinity, 0, allowed)
         cluster = Cluster()
         stack.callback(cluster.shutdown)
         for own in cores:
             first = {} if cluster.head_node else {"include_dashboard": False}
             os.sched_setaffinity(0, own)
-            try:
-                cluster.add_node(num_cpus=len(own), object_store_memory=OBJECT_STORE_BYTES, **first)
-            finally:
-                os.sched_setaffinity(0, allowed)
+            cluster.add_node(num_cpus=len(own), object_store_memory=OBJECT_STORE_BYTES, **first)
+        os.sched_setaffinity(0, cores[0])
         yield stack.enter_context(RayCluster(cluster.address))
 
 
@@ -116,23 +141,23 @@ def pictures(scratch: Path) -> list[bytes]:
     return [path.read_bytes() for path in sorted(scratch.rglob("pictogram_*.*"))]
 
 
-def compare(case: Case, scratch: Path, sides: dict[str, Seconds]) -> dict[str, list[tuple[float, float]]]:
-    """Return the rates and starts of each side, measured in turn."""
-    few = write_images(scratch / "few", case.contents, case.n)
-    many = write_images(scratch / "many", case.contents, 2 * case.n)
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
+def compare(case: Case, scratch: Path, sides: dict[str, Scan]) -> dict[str, list[Pace]]:
+    """Return how fast each side went, measured in turn."""
+    images = write_images(scratch / "images", case.contents, case.n)
+    found: dict[str, list[Pace]] = {name: [] for name in sides}
     for number in range(case.rounds):
-        for name, seconds in sides.items():
-            found[name].append(measure(seconds, few, many, case.n, scratch / f"{name} {number}"))
+        for name, go in sides.items():
+            found[name].append(go(images, scratch / f"{name} {number}"))
     return found
 
 
-def row(name: str, one: list[tuple[float, float]], other: list[tuple[float, float]]) -> str:
+def row(case: Case, one: list[Pace], other: list[Pace]) -> str:
     """Return a line of a table: medians, and the median of each round's own ratio."""
-    rates = [float(np.median([rate for rate, _ in side])) for side in (one, other)]
-    starts = [float(np.median([start for _, start in side])) for side in (one, other)]
-    ratio = float(np.median([b[0] / a[0] for a, b in zip(one, other, strict=True)]))
-    return f"| {name} | {rates[0]:,.1f} | {rates[1]:,.1f} | {ratio:.2f} | {starts[0]:.1f} | {starts[1]:.1f} |"
+    rates = [float(np.median([pace.rate for pace in side])) for side in (one, other)]
+    whole = [float(np.median([pace.whole_s for pace in side])) for side in (one, other)]
+    ratio = float(np.median([b.rate / a.rate for a, b in zip(one, other, strict=True)]))
+    cells = [f"{case.n:,} {case.name}", f"{rates[0]:,.1f}", f"{rates[1]:,.1f}", f"{ratio:.2f}"]
+    return f"| {' | '.join([*cells, *(f'{seconds:.1f}' for seconds in whole)])} |"
 
 
 def score_rows(cluster: RayCluster, scratch: Path, rounds: int) -> str:
@@ -155,12 +180,12 @@ def score_rows(cluster: RayCluster, scratch: Path, rounds: int) -> str:
 
 def head_of(first: str, second: str, unit: str) -> str:
     """Return the head of a table."""
-    heads = (unit, first, second, f"{second} / {first}", f"start of {first}, s", f"start of {second}, s")
+    heads = (unit, first, second, f"{second} / {first}", f"all, {first}, s", f"all, {second}, s")
     return f"\n| {' | '.join(heads)} |\n{'|---' * len(heads)}|"
 
 
 def main(*, full: bool = False) -> None:
-    """Measure and print the tables; the full ones take parts of photographs too, and half an hour on two cores."""
+    """Measure and print the tables; the full ones take photographs too, and 20 minutes on two cores."""
     print(describe_machine())
     if os.getloadavg()[0] > BUSY_LOAD:
         print(f"the machine was busy: a load of {os.getloadavg()[0]:.1f} before anything was measured")
@@ -168,15 +193,16 @@ def main(*, full: bool = False) -> None:
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         small = pictures(scratch / "pictures")
-        cases = [Case("embedded model, small pictures", "pictogram", small, 8000 if full else 3000, 3 if full else 1)]
-        n_photos = 2000 if full else 128
-        tower = str(tower_folder("ViT-B/32") / "onnx")
-        cases.append(Case("ViT-B/32, photographs", tower, photographs(), n_photos, 3 if full else 1))
+        rounds = 3 if full else 1
+        cases = [Case("small pictures, embedded model", "pictogram", small, 20_000 if full else 6000, rounds)]
+        if full:
+            tower = str(tower_folder("ViT-B/32") / "onnx")
+            cases.append(Case("photographs, ViT-B/32", tower, photographs(), 2000, 1))
         with machines([set(cores)]) as cluster:
             print(head_of("local", "Ray", "images/s, 2 cores"))
             for number, case in enumerate(cases):
-                sides = {"local": local_seconds(case.model), "ray": ray_seconds(case.model, cluster)}
-                print(row(case.name, *compare(case, scratch / f"{number}", sides).values()), flush=True)
+                sides = {"local": scan_here(case.model), "ray": scan_there(case.model, cluster)}
+                print(row(case, *compare(case, scratch / f"{number}", sides).values()), flush=True)
             print("\n| `score`, rows/s | local | Ray | ratio |\n|---|---|---|---|")
             print(score_rows(cluster, scratch / "score", 3), flush=True)
         print(head_of("1 node", "2 nodes", "images/s, a core for each node"))
@@ -184,9 +210,9 @@ def main(*, full: bool = False) -> None:
             found = []
             for n_nodes in (1, 2):
                 with machines([{core} for core in cores[:n_nodes]]) as cluster:
-                    sides = {"ray": ray_seconds(case.model, cluster)}
+                    sides = {"ray": scan_there(case.model, cluster)}
                     found += compare(case, scratch / f"{number} {n_nodes}", sides).values()
-            print(row(case.name, *found), flush=True)
+            print(row(case, *found), flush=True)
 
 
 if __name__ == "__main__":
