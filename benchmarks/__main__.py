@@ -1,4 +1,4 @@
-"""Run every benchmark in turn, each in a process of its own: `python -m benchmarks` or `make bench`.
+"""Run every benchmark in turn, each in a process of its own and in its short form: `python -m benchmarks` or `make bench`.
 
 One that fails is named at the end, and the exit status is then 1; the others are run all the same.
 """

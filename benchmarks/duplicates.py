@@ -18,7 +18,7 @@ from benchmarks._machine import describe_machine
 from clipsieve import Run, find_duplicates
 from clipsieve.engines import duplicates as module
 
-N_SMALL = 100_000
+N_SMALL = 40_000
 SCENE, COPY_OF = 64, 10
 SPREAD, NOISE = 0.8, 0.2  # length of what is added to a centre, and to a copy
 
@@ -61,7 +61,7 @@ def measure(run: Run, n_copies: int, flat_up_to: int) -> tuple[float, float, flo
 
 
 def main(*, full: bool = False) -> None:
-    """Measure 100,000 images both ways, or as many as ImageNet has through the index alone: some minutes."""
+    """Measure 40,000 images both ways, or as many as ImageNet has through the index alone: some minutes."""
     print(describe_machine())
     n = N_ROWS if full else N_SMALL
     n_copies = n - n * COPY_OF // (COPY_OF + 1)

@@ -4,7 +4,7 @@ Small images, as files and in tar files, scanned by the real command with the em
 memory that the command and its decoding processes hold. Then a second scan of a finished run, which lists everything, finds
 every part done and encodes nothing. Then the start of the command line.
 
-`python -m benchmarks.growth` goes to 20,000 images; with `--full` to 1,000,000, which takes half an hour on two cores.
+`python -m benchmarks.growth` goes to 10,000 images; with `--full` to 1,000,000, which takes an hour on two cores.
 """
 
 import io
@@ -28,7 +28,7 @@ from clipsieve.engines import LocalEngine
 from clipsieve.engines.base import FinishedShard, ScanJob
 from clipsieve.types import EmbeddedImage, FileFacts, ImageRef, Shard
 
-SIZES, FULL_SIZES = (1_000, 5_000, 20_000), (1_000, 10_000, 100_000, 1_000_000)
+SIZES, FULL_SIZES = (1_000, 10_000), (1_000, 10_000, 100_000, 1_000_000)
 LISTED, FULL_LISTED = 100_000, 1_000_000
 N_DIFFERENT, N_IN_FOLDER, N_IN_TAR = 200, 1_000, 10_000
 N_STARTS = 5

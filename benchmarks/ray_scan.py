@@ -185,7 +185,7 @@ def head_of(first: str, second: str, unit: str) -> str:
 
 
 def main(*, full: bool = False) -> None:
-    """Measure and print the tables; the full ones take photographs too, and a quarter of an hour on two cores."""
+    """Measure and print the tables; the full ones take photographs and a second machine too: a quarter of an hour."""
     print(describe_machine())
     if os.getloadavg()[0] > BUSY_LOAD:
         print(f"the machine was busy: a load of {os.getloadavg()[0]:.1f} before anything was measured")
@@ -205,6 +205,8 @@ def main(*, full: bool = False) -> None:
                 print(row(case, *compare(case, scratch / f"{number}", sides).values()), flush=True)
             print("\n| `score`, rows/s | local | Ray | ratio |\n|---|---|---|---|")
             print(score_rows(cluster, scratch / "score", 3), flush=True)
+        if not full:
+            return
         print(head_of("1 node", "2 nodes", "images/s, a core for each node"))
         for number, case in enumerate(cases):
             found = []
