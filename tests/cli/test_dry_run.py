@@ -93,6 +93,7 @@ def test_another_run_is_refused(images):
     ("words", "said"),
     [
         (["--price", "3"], "add `--dry-run`"),
+        (["--dry-run", "--currency", "EUR"], "`--currency` without `--price`"),
         (["--dry-run", "--price", "nan"], "the price is nan"),
         (["--dry-run", "--price", "-1"], "the price is -1"),
     ],

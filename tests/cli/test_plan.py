@@ -94,6 +94,7 @@ def test_the_driver_is_named_when_it_is_the_bound():
         ("--images 5 --model RN50", "ViT-B-32, ViT-B-16, ViT-L-14"),
         ("--images 5 --nodes 2 --hours 3", "exclude each other"),
         ("--images 5 --precision int8", "nobody has measured"),
+        ("--images 5 --currency EUR", "`--currency` without `--price`"),
         ("--images 5 --price nan", "the price is nan"),
         ("--images 5 --pixels nan", "the number of megapixels is nan"),
         ("--images 5 --gpu L4 --gpus-per-node 8 --cores-per-node 8", "no core is left"),

@@ -151,3 +151,10 @@ def test_a_folder_that_cannot_be_listed_leaves_no_hole(tmp_path_factory, kind):
         assert done.stdout.startswith(f"SourceError cannot list the folder `{root}/closed`"), done.stdout + done.stderr
     finally:
         shutil.rmtree(root)
+
+
+def test_links_in_a_circle_keep_nobody_from_the_rest(tmp_path):
+    fill(tmp_path, "a.png")
+    (tmp_path / "knot").symlink_to("knot")
+    assert recognise(str(tmp_path)) == "folder"
+    assert open_source(tmp_path).plan(10).n_images == 1

@@ -29,7 +29,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def dry_run_options(command: F) -> F:
     """Add `--dry-run`, `--price` and `--currency`."""
     for option in (
-        click.option("--currency", default="USD", show_default=True, metavar="NAME", help="Of --price."),
+        click.option("--currency", metavar="NAME", help="Of --price.  [default: USD]"),
         click.option(
             "--price",
             type=float,
@@ -67,19 +67,19 @@ def show_dry_run(
     now = datetime.now().astimezone()
     ends = None if found.forecast is None else now + timedelta(seconds=found.forecast.elapsed_s)
     if as_json:
-        money = {"price": choices.price, "currency": None if choices.price is None else choices.currency}
+        money = {"price": choices.price, "currency": choices.money}
         render.emit_json(asdict(found) | {"ends": ends and ends.isoformat(timespec="seconds")} | money)
         return
-    for line in lines(found, ends, choices.price, choices.currency):
+    for line in lines(found, ends, choices.price, choices.money):
         render.print_text(line)
 
 
-def lines(found: DryRun, ends: datetime | None, price: float | None, currency: str) -> Iterator[str]:
+def lines(found: DryRun, ends: datetime | None, price: float | None, currency: str | None) -> Iterator[str]:
     """Yield the answer line by line, for a terminal of 80 columns."""
     return render.labelled(_answers(found, ends, price, currency))
 
 
-def _answers(found: DryRun, ends: datetime | None, price: float | None, currency: str) -> Iterator[tuple[str, str]]:
+def _answers(found: DryRun, ends: datetime | None, price: float | None, currency: str | None) -> Iterator[tuple[str, str]]:
     ignored = f", {render.count(found.n_ignored, 'other file')} ignored" if found.n_ignored else ""
     yield "source", f"{found.source_kind} {found.source_location}"
     yield "images", f"{found.n_images:,}, of these {found.n_done:,} done and {found.n_left:,} left{ignored}"
@@ -113,7 +113,7 @@ def _measured(probe: Probe, forecast: Forecast) -> Iterator[tuple[str, str]]:
 
 
 def _forecast(
-    found: Forecast, ends: datetime, price: float | None, currency: str, *, on_gpu: bool
+    found: Forecast, ends: datetime, price: float | None, currency: str | None, *, on_gpu: bool
 ) -> Iterator[tuple[str, str]]:
     low, high = (render.size(round(each)) for each in (found.read_bytes_low, found.read_bytes_high))
     yield "to read", f"about {render.size(round(found.read_bytes))}, estimated from the probe ({low} to {high})"

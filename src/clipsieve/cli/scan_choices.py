@@ -41,7 +41,7 @@ class ScanChoices:
     retry_failed: bool
     dry_run: bool
     price: float | None
-    currency: str
+    currency: str | None
     cluster: ClusterOptions
 
     @classmethod
@@ -64,6 +64,8 @@ class ScanChoices:
             raise UsageError(
                 "`--price` means nothing to a scan", hint="add `--dry-run`: it says what the scan would cost"
             )
+        if self.currency is not None and self.price is None:
+            raise UsageError("`--currency` without `--price` has nothing to name", hint="add `--dry-run --price MONEY`")
         if self.price is not None and not 0 <= self.price < math.inf:
             raise UsageError(f"the price is {self.price:g}", expected="0 or more, and finite")
         if self.precision == "int8":
@@ -80,6 +82,11 @@ class ScanChoices:
                 state="nothing was written",
                 hint="bf16 on CPUs takes some two thirds more time than int8, and needs nothing to be made",
             )
+
+    @property
+    def money(self) -> str | None:
+        """Return what a price is in, if there is one."""
+        return None if self.price is None else self.currency or "USD"
 
     @property
     def redo(self) -> Redo:

@@ -123,7 +123,7 @@ class Storage:
     def _local_names(folder: str) -> dict[str, bool]:
         try:
             with os.scandir(folder) as entries:
-                return {entry.name: entry.is_dir() for entry in entries}
+                return {entry.name: _leads_to_folder(entry) for entry in entries}
         except OSError as error:
             where = legible(os.fsencode(folder))
             raise SourceError(f"cannot list the folder `{where}`: {error.strerror}", hint="make it readable") from error
@@ -255,6 +255,13 @@ def _walk_local(root: str) -> Iterator[StoredFile]:
             elif entry.is_file():
                 facts = entry.stat()
                 yield StoredFile(entry.path, facts.st_size, f"{facts.st_size} {facts.st_mtime_ns}")
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # links in a circle, say; whoever reads it makes a row of it
+        return False
 
 
 def _stored(path: str, info: dict[str, Any]) -> StoredFile:
