@@ -157,4 +157,4 @@ def test_links_in_a_circle_keep_nobody_from_the_rest(tmp_path):
     fill(tmp_path, "a.png")
     (tmp_path / "knot").symlink_to("knot")
     assert recognise(str(tmp_path)) == "folder"
-    assert open_source(tmp_path).plan(10).n_images == 1
+    assert open_source(tmp_path).plan(10).n_images == 2, "the link is a row, of failure"

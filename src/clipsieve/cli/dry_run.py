@@ -79,7 +79,9 @@ def lines(found: DryRun, ends: datetime | None, price: float | None, currency: s
     return render.labelled(_answers(found, ends, price, currency))
 
 
-def _answers(found: DryRun, ends: datetime | None, price: float | None, currency: str | None) -> Iterator[tuple[str, str]]:
+def _answers(
+    found: DryRun, ends: datetime | None, price: float | None, currency: str | None
+) -> Iterator[tuple[str, str]]:
     ignored = f", {render.count(found.n_ignored, 'other file')} ignored" if found.n_ignored else ""
     yield "source", f"{found.source_kind} {found.source_location}"
     yield "images", f"{found.n_images:,}, of these {found.n_done:,} done and {found.n_left:,} left{ignored}"
