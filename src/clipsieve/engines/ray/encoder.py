@@ -75,7 +75,7 @@ class RayEncoder(Encoder):
 
     Raises
     ------
-    ClipsieveError
+    clipsieve.errors.ClipsieveError
         What loading raises on the worker.
     EngineError
         If no worker could be started.

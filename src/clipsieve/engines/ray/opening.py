@@ -44,7 +44,7 @@ def open_ray(
         As for `RayCluster`.
     UsageError
         If the cluster does not have what is asked, or the device is one machine's.
-    ClipsieveError
+    clipsieve.errors.ClipsieveError
         What loading the model raises on the worker.
     """
     wanted = wanted or Wanted()
