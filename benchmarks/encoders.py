@@ -52,7 +52,7 @@ class Work:
     least_batches: int
 
 
-DEFAULT = {"ViT-B/32": Work(16, 3, 1)}
+DEFAULT = {"ViT-B/32": Work(16, 2, 1)}
 FULL = {"ViT-B/32": Work(16, 5, 1), "ViT-L/14": Work(4, 3, 3)}
 
 

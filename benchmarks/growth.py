@@ -29,7 +29,7 @@ from clipsieve.engines.base import FinishedShard, ScanJob
 from clipsieve.types import EmbeddedImage, FileFacts, ImageRef, Shard
 
 SIZES, FULL_SIZES = (1_000, 10_000), (1_000, 10_000, 100_000, 1_000_000)
-LISTED, FULL_LISTED = 100_000, 1_000_000
+LISTED, FULL_LISTED = 30_000, 1_000_000
 N_DIFFERENT, N_IN_FOLDER, N_IN_TAR = 200, 1_000, 10_000
 N_STARTS = 5
 STARTS = {

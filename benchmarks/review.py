@@ -127,7 +127,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Make a run, serve it, review it, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reviewers", type=int, default=50)
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--pause", type=float, default=1.0, help="mean time in s that a person looks at an image")
     parser.add_argument("--ledger", help="postgresql://..., by default SQLite")
     told = parser.parse_args(arguments or [])
