@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-__all__ = ["camera_like", "photographs", "scaled"]
+__all__ = ["camera_like", "photographs", "scaled", "write_images"]
 
 SIZES = ((500, 375), (500, 375), (500, 333), (375, 500), (500, 375), (333, 500), (640, 480), (400, 400))
 QUALITY = 90
@@ -53,6 +53,14 @@ def camera_like(photos: Sequence[bytes], megapixels: float, n: int) -> list[byte
         pixels = np.clip(np.asarray(large) + grain, 0, 255).astype(np.uint8)
         found.append(_encode(Image.fromarray(pixels), QUALITY))
     return found
+
+
+def write_images(folder: Path, contents: Sequence[bytes], n: int) -> Path:
+    """Write the contents over and over, n images in all."""
+    folder.mkdir(parents=True)
+    for number in range(n):
+        (folder / f"{number:06d}.jpg").write_bytes(contents[number % len(contents)])
+    return folder
 
 
 def _enlarge(content: bytes, megapixels: float) -> Image.Image:

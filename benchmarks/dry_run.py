@@ -2,8 +2,7 @@
 
 A dry run, the scan, and a dry run again, since the cores of a shared machine are not always as fast: the estimate is the mean of
 both. Small pictures with the embedded model, of which decoding is half of the work; photographs with a ViT-B/32 of random
-weights, of which encoding is nearly all; and with `--full`, photographs of 12 megapixels
-with it, of which decoding is much.
+weights, of which encoding is nearly all; with `--full` more of them, and photographs of 12 megapixels, of which decoding is much.
 """
 
 import sys
@@ -13,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks._machine import describe_machine
-from benchmarks._photographs import photographs, scaled
+from benchmarks._photographs import photographs, scaled, write_images
 from benchmarks._towers import tower_folder
 from clipsieve import load_encoder, open_source, scan, write_demo_data
 from clipsieve.encoders import Encoder
@@ -21,15 +20,7 @@ from clipsieve.engines import Engine, LocalEngine
 from clipsieve.engines.dry_run import dry_run
 from clipsieve.engines.forecast import OFF_BY
 
-N_SMALL, N_PHOTOGRAPHS, N_LARGE = 2000, 300, 150
-
-
-def write_images(folder: Path, contents: list[bytes], n: int) -> Path:
-    """Write the contents over and over, n images in all."""
-    folder.mkdir()
-    for number in range(n):
-        (folder / f"{number:05d}.jpg").write_bytes(contents[number % len(contents)])
-    return folder
+N_SMALL, N_PHOTOGRAPHS, FULL_PHOTOGRAPHS, N_LARGE = 2000, 300, 667, 150
 
 
 def estimate(images: Path, run: Path, model: str) -> tuple[float, float]:
@@ -67,7 +58,7 @@ def main(*, full: bool = False) -> None:
         write_demo_data(here / "small", n_images=N_SMALL)
         print(row("small pictures, embedded model", here / "small", here / "run-small", "pictogram"), flush=True)
         tower = str(tower_folder("ViT-B/32") / "onnx")
-        kinds = [("photographs, ViT-B/32", photos, N_PHOTOGRAPHS)]
+        kinds = [("photographs, ViT-B/32", photos, FULL_PHOTOGRAPHS if full else N_PHOTOGRAPHS)]
         if full:
             kinds.append(("12 megapixels, ViT-B/32", scaled(photos, 12, 12), N_LARGE))
         for kind, contents, n in kinds:

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +28,7 @@ import numpy as np
 
 from benchmarks._machine import describe_machine
 from benchmarks._peer_sides import INT8, MAKE_INT8, OURS, REDUCED, REFERENCE, SIDES, core_seconds
-from benchmarks._photographs import photographs
+from benchmarks._photographs import photographs, write_images
 from benchmarks._process import how_it_ended
 from benchmarks._towers import own_home, tower_folder
 
@@ -36,6 +36,7 @@ from benchmarks._towers import own_home, tower_folder
 CASES = (("ViT-B/32", 96, 1),)
 FULL_CASES = (("ViT-B/32", 320, 2), ("ViT-L/14", 32, 1))  # the larger tower is so slow that one round is steady enough
 ONCE = ("(c) pipeline",)  # the slowest one, in the first round only
+CLIP_RETRIEVAL = "clip-retrieval"  # where there is one, for ViT-B/32
 SHORT = ("(a) one at a time, torch", REFERENCE, "(c) pipeline, batch_size=32", "clipsieve fp32", INT8)
 N_WARM = 8
 TIMEOUT_S = 900
@@ -85,10 +86,8 @@ class Place:
     def write_photographs(self, n: int) -> None:
         """Write n photographs, over and over if there are fewer."""
         contents = photographs(n)
-        for folder, some in ((self.images, n), (self.warm, N_WARM)):
-            folder.mkdir()
-            for number in range(some):
-                (folder / f"{number:04d}.jpg").write_bytes(contents[number % len(contents)])
+        write_images(self.images, contents, n)
+        write_images(self.warm, contents, N_WARM)
 
 
 def run(command: Sequence[str]) -> None:
@@ -115,7 +114,7 @@ def run_side(name: str, place: Place) -> Taken:
 
 def clip_retrieval(python: str, place: Place) -> Taken:
     """Measure clip-retrieval once, for ViT-B/32: all photographs, less what a few of them take."""
-    results = place.results("clip-retrieval")
+    results = place.results(CLIP_RETRIEVAL)
     weights = results / "open-clip.pt"
     if not weights.exists():
         make = "import sys, torch, open_clip; torch.save(open_clip.create_model('ViT-B-32').state_dict(), sys.argv[1])"
@@ -179,11 +178,13 @@ def check(place: Place) -> str:
     return "; ".join(said)
 
 
-def one_case(shape: str, n: int, rounds: int, folder: Path, names: Iterable[str]) -> list[str]:
+def one_case(shape: str, n: int, rounds: int, folder: Path, names: Sequence[str]) -> list[str]:
     """Measure these sides, print the table, and return what failed."""
     place = Place(folder, tower_folder(shape))
     place.write_photographs(n)
-    sides: dict[str, Callable[[], Taken]] = {name: lambda name=name: run_side(name, place) for name in names}
+    sides: dict[str, Callable[[], Taken]] = {
+        name: lambda name=name: run_side(name, place) for name in names if name in SIDES
+    }
     failures = []
     try:
         arguments = map(str, (place.models, place.images, place.warm, place.results(INT8)))
@@ -191,8 +192,8 @@ def one_case(shape: str, n: int, rounds: int, folder: Path, names: Iterable[str]
     except SideError as error:
         failures.append(f"{MAKE_INT8}: {error}")
     python = os.environ.get("CLIP_RETRIEVAL_PYTHON")
-    if python and rounds > 1 and shape == "ViT-B/32":
-        sides["clip-retrieval"] = lambda: clip_retrieval(python, place)
+    if python and CLIP_RETRIEVAL in names and shape == "ViT-B/32":
+        sides[CLIP_RETRIEVAL] = lambda: clip_retrieval(python, place)
     taken, failed = measure(sides, rounds)
     table(f"{shape}, {n} photographs, median of {rounds}", taken)
     print(f"\nMean (least) cosine to torch in fp32: {check(place)}.", flush=True)
@@ -207,7 +208,7 @@ def main(*, full: bool = False) -> None:
         for shape, n, rounds in FULL_CASES if full else CASES:
             folder = Path(name) / shape.replace("/", "-")
             folder.mkdir()
-            failures += one_case(shape, n, rounds, folder, SIDES if full else SHORT)
+            failures += one_case(shape, n, rounds, folder, (*SIDES, CLIP_RETRIEVAL) if full else SHORT)
     if failures:
         sys.exit("failed: " + "; ".join(failures))
 

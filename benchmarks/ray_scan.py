@@ -2,8 +2,8 @@
 
 Both sides do the same work with the same two cores, in turn: photographs through an encoder of the shape of ViT-B/32 with random
 weights, and small pictures through the embedded model, in parts of 1,000. Workers are started anew for each scan, which takes the
-same time for few images as for many: so the rate is that of the images after the first fifth, from the one progress report to
-the last, and the column `all` is what the whole scan took, from before the model was loaded.
+same time for few images as for many: so the rate is that of the images after the first fifth, from the report of their
+progress to the end of the scan, and the column `all` is what all of it took, from before the model was loaded.
 
 For the scaling, a machine is a Ray node of one CPU whose processes all keep to one core: one of them, then two. This process,
 which writes the parts, keeps to the core of the first, as it would on a cluster. For `score`, 200,000 random embeddings are read,
@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks._large_run import unit_vectors, write_head, write_large_run
 from benchmarks._machine import describe_machine
-from benchmarks._photographs import photographs
+from benchmarks._photographs import photographs, write_images
 from benchmarks._towers import tower_folder
 from clipsieve import Run, load_classifier, open_source, scan, score, write_demo_data
 from clipsieve.encoders import EncoderChoice
@@ -125,14 +125,6 @@ def machines(cores: Sequence[set[int]]) -> Iterator[RayCluster]:
             cluster.add_node(num_cpus=len(own), object_store_memory=OBJECT_STORE_BYTES, **first)
         os.sched_setaffinity(0, cores[0])
         yield stack.enter_context(RayCluster(cluster.address))
-
-
-def write_images(folder: Path, contents: Sequence[bytes], n: int) -> Path:
-    """Write the contents over and over, n images in all."""
-    folder.mkdir(parents=True)
-    for number in range(n):
-        (folder / f"{number:06d}.jpg").write_bytes(contents[number % len(contents)])
-    return folder
 
 
 def pictures(scratch: Path) -> list[bytes]:

@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks._machine import describe_machine
-from benchmarks._photographs import photographs, scaled
+from benchmarks._photographs import photographs, scaled, write_images
 from benchmarks._towers import tower_folder
 from clipsieve import load_encoder, open_source, scan, write_demo_data
 from clipsieve.encoders import Encoder
@@ -94,14 +94,6 @@ def scan_rate(few: Path, many: Path, n_few: int, n: int, run: Path, encoder: Enc
     least, most = scan_seconds(few, run / "few", encoder), scan_seconds(many, run / "many", encoder)
     rate = (n - n_few) / (most - least)
     return rate, least - n_few / rate
-
-
-def write_images(folder: Path, contents: Sequence[bytes], n: int) -> Path:
-    """Write the contents over and over, n images in all."""
-    folder.mkdir(parents=True)
-    for number in range(n):
-        (folder / f"{number:05d}.jpg").write_bytes(contents[number % len(contents)])
-    return folder
 
 
 def measure_bound(contents: Sequence[bytes], n: int, repeats: int, encoder: Encoder, scratch: Path) -> list[Rates]:

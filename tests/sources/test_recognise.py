@@ -153,8 +153,13 @@ def test_a_folder_that_cannot_be_listed_leaves_no_hole(tmp_path_factory, kind):
         shutil.rmtree(root)
 
 
-def test_links_in_a_circle_keep_nobody_from_the_rest(tmp_path):
-    fill(tmp_path, "a.png")
+@pytest.mark.parametrize(
+    ("kind", "name", "n_images"),
+    [("folder", "a.png", 2), ("webdataset", "0.tar", 1)],
+    ids=["a folder, where the link is a row of failure", "tar files"],
+)
+def test_links_in_a_circle_keep_nobody_from_the_rest(tmp_path, kind, name, n_images):
+    fill(tmp_path, name)
     (tmp_path / "knot").symlink_to("knot")
-    assert recognise(str(tmp_path)) == "folder"
-    assert open_source(tmp_path).plan(10).n_images == 2, "the link is a row, of failure"
+    assert recognise(str(tmp_path)) == kind
+    assert open_source(tmp_path).plan(10).n_images == n_images

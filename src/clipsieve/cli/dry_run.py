@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from clipsieve.cli import render
+from clipsieve.cli.options import currency, money
 from clipsieve.cli.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def dry_run_options(command: F) -> F:
     """Add `--dry-run`, `--price` and `--currency`."""
     for option in (
-        click.option("--currency", metavar="NAME", help="Of --price.  [default: USD]"),
+        currency,
         click.option(
             "--price",
             type=float,
@@ -66,11 +67,12 @@ def show_dry_run(
         )
     now = datetime.now().astimezone()
     ends = None if found.forecast is None else now + timedelta(seconds=found.forecast.elapsed_s)
+    unit = money(choices.price, choices.currency)
     if as_json:
-        money = {"price": choices.price, "currency": choices.money}
-        render.emit_json(asdict(found) | {"ends": ends and ends.isoformat(timespec="seconds")} | money)
+        facts = asdict(found) | {"ends": ends and ends.isoformat(timespec="seconds")}
+        render.emit_json(facts | {"price": choices.price, "currency": unit})
         return
-    for line in lines(found, ends, choices.price, choices.money):
+    for line in lines(found, ends, choices.price, unit):
         render.print_text(line)
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from clipsieve.errors import UsageError
+
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
@@ -19,11 +21,13 @@ __all__ = [
     "backend",
     "batch_size",
     "columns",
+    "currency",
     "device",
     "exact",
     "hash_list",
     "limits",
     "model",
+    "money",
     "part_size",
     "precision",
     "quiet",
@@ -68,6 +72,8 @@ verdicts = click.option(
 )
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout, for machines.")
+
+currency = click.option("--currency", metavar="NAME", help="Of --price.  [default: USD]")
 
 quiet = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 
@@ -212,3 +218,10 @@ def ratings(command: F) -> F:
     ):
         command = option(command)
     return command
+
+
+def money(price: float | None, currency: str | None) -> str | None:
+    """Return what a price is in, or None without one; UsageError for a currency without a price."""
+    if price is None and currency is not None:
+        raise UsageError("`--currency` without `--price` has nothing to name", hint="add `--price MONEY`")
+    return None if price is None else currency or "USD"

@@ -9,7 +9,6 @@ import click
 from clipsieve.cli import options, render
 from clipsieve.cli.command import Command
 from clipsieve.cli.plan_words import CORES, CORES_FOR_GPU, Asked, facts, lines
-from clipsieve.errors import UsageError
 
 if TYPE_CHECKING:
     from clipsieve.engines.cost import ImageSet
@@ -44,7 +43,7 @@ __all__ = ["command"]
 @click.option("--nodes", "n_nodes", type=int, metavar="N", help="Machines: how long?  [default: 1]")
 @click.option("--hours", type=float, metavar="H", help="Instead of --nodes, time: how many machines?")
 @click.option("--price", type=float, metavar="MONEY", help="Of a machine for an hour.")
-@click.option("--currency", metavar="NAME", help="Of --price.  [default: USD]")
+@options.currency
 @click.option(
     "--part-size", type=int, default=10_000, show_default=True, metavar="N", help="Most images in a stored part."
 )
@@ -74,8 +73,10 @@ __all__ = ["command"]
 @click.option(
     "--efficiency",
     type=float,
+    default=0.85,
+    show_default=True,
     metavar="SHARE",
-    help="What part of what its machines could do a cluster does.  [default: 0.85]",
+    help="What part of what its machines could do a cluster does.",
 )
 @options.as_json
 def command(
@@ -93,7 +94,7 @@ def command(
     megapixels: float,
     rate: float | None,
     precision: str,
-    efficiency: float | None,
+    efficiency: float,
     *,
     as_json: bool,
 ) -> None:
@@ -102,17 +103,24 @@ def command(
     Opens nothing. Says of each figure whether it was measured, published by others, estimated, given or assumed. Without
     --price, there is no money in the answer.
     """
-    from clipsieve.engines.cost import CLUSTER_SHARE, ImageSet, estimate_scan
+    from clipsieve.engines.cost import ImageSet, estimate_scan
     from clipsieve.engines.rates import find_encoder, usual_bytes
 
     if gpus_per_node is not None and gpu is None:
         raise click.UsageError("`--gpus-per-node` needs `--gpu`: which kind?")
-    if currency is not None and price is None:
-        raise UsageError("`--currency` without `--price` has nothing to name", hint="add `--price MONEY`")
     images = ImageSet(n_images, usual_bytes(megapixels) if image_bytes is None else image_bytes, part_size)
     gpus = (gpus_per_node or 8) if gpu is not None else 0
     asked = _understand(
-        images, megapixels, find_encoder(model), gpu, gpus, cores_per_node, rate, precision, price, currency or "USD"
+        images,
+        megapixels,
+        find_encoder(model),
+        gpu,
+        gpus,
+        cores_per_node,
+        rate,
+        precision,
+        price,
+        options.money(price, currency),
     )
     found = estimate_scan(
         images,
@@ -121,7 +129,7 @@ def command(
         asked.rates,
         n_nodes=n_nodes,
         hours=hours,
-        efficiency=CLUSTER_SHARE if efficiency is None else efficiency,
+        efficiency=efficiency,
         price=price,
     )
     if as_json:
@@ -141,7 +149,7 @@ def _understand(
     given: float | None,
     precision: str,
     price: float | None,
-    currency: str,
+    currency: str | None,
 ) -> Asked:
     from clipsieve.engines.cost import NodeKind, Rates
     from clipsieve.engines.rates import Rate, core_rate, decode_rate, find_gpu, gpu_rate

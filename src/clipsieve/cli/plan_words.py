@@ -33,7 +33,7 @@ class Asked:
     rates: Rates
     laptop_rates: Rates
     price: float | None
-    currency: str
+    currency: str | None
 
 
 def facts(asked: Asked, found: Estimate) -> dict[str, object]:
@@ -49,7 +49,7 @@ def facts(asked: Asked, found: Estimate) -> dict[str, object]:
         "rates": asdict(asked.rates),
         **asdict(found),
         "price": asked.price,
-        "currency": None if asked.price is None else asked.currency,
+        "currency": asked.currency,
         "local": {
             "share": local_share()[0],
             "source": local_share()[1],

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clipsieve.cli import options
 from clipsieve.cli.engine_options import ClusterOptions
 from clipsieve.errors import UsageError
 
@@ -64,8 +65,7 @@ class ScanChoices:
             raise UsageError(
                 "`--price` means nothing to a scan", hint="add `--dry-run`: it says what the scan would cost"
             )
-        if self.currency is not None and self.price is None:
-            raise UsageError("`--currency` without `--price` has nothing to name", hint="add `--dry-run --price MONEY`")
+        options.money(self.price, self.currency)
         if self.price is not None and not 0 <= self.price < math.inf:
             raise UsageError(f"the price is {self.price:g}", expected="0 or more, and finite")
         if self.precision == "int8":
@@ -82,11 +82,6 @@ class ScanChoices:
                 state="nothing was written",
                 hint="bf16 on CPUs takes some two thirds more time than int8, and needs nothing to be made",
             )
-
-    @property
-    def money(self) -> str | None:
-        """Return what a price is in, if there is one."""
-        return None if self.price is None else self.currency or "USD"
 
     @property
     def redo(self) -> Redo:

@@ -7,7 +7,7 @@ import errno
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -123,7 +123,7 @@ class Storage:
     def _local_names(folder: str) -> dict[str, bool]:
         try:
             with os.scandir(folder) as entries:
-                return {entry.name: _leads_to_folder(entry) for entry in entries}
+                return {entry.name: _holds(entry.is_dir) for entry in entries}
         except OSError as error:
             where = legible(os.fsencode(folder))
             raise SourceError(f"cannot list the folder `{where}`: {error.strerror}", hint="make it readable") from error
@@ -252,15 +252,18 @@ def _walk_local(root: str) -> Iterator[StoredFile]:
         for entry in found:
             if entry.is_dir(follow_symlinks=False):
                 pending.append(entry.path)
-            elif entry.is_file():
+            elif _holds(entry.is_file):
                 facts = entry.stat()
                 yield StoredFile(entry.path, facts.st_size, f"{facts.st_size} {facts.st_mtime_ns}")
 
 
-def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+def _holds(question: Callable[[], bool]) -> bool:
+    """Return what an entry says of itself; links in a circle lead nowhere, as those to what is gone."""
     try:
-        return entry.is_dir()
-    except OSError:  # links in a circle, say; whoever reads it makes a row of it
+        return question()
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
         return False
 
 
