@@ -16,6 +16,7 @@ BOOKED_CPUS = 0.01
 DECODER_CPUS = 0.9
 # What travels as one object: more would wait for each other, fewer would cost Ray's own time for each.
 BATCHES_IN_BLOCK = 4
+LEAST_BLOCK_BYTES = 4 * 1024**2
 MOST_BLOCK_BYTES = 64 * 1024**2
 
 
@@ -89,7 +90,7 @@ class Layout:
 def block_bytes(size_px: int, batch_size: int) -> int:
     """Return how large an object of pixels between workers is: several batches, and one at least."""
     batch_bytes = 3 * size_px**2 * batch_size
-    return max(batch_bytes, min(BATCHES_IN_BLOCK * batch_bytes, MOST_BLOCK_BYTES))
+    return max(batch_bytes, min(max(BATCHES_IN_BLOCK * batch_bytes, LEAST_BLOCK_BYTES), MOST_BLOCK_BYTES))
 
 
 def lay_out(nodes: Sequence[Node], wanted: Wanted, *, on_gpu: bool) -> Layout:
