@@ -161,7 +161,7 @@ def head_of(first: str, second: str, unit: str) -> str:
 
 
 def main(*, full: bool = False) -> None:
-    """Measure and print the tables; the full ones take photographs and a second machine too: a quarter of an hour."""
+    """Measure and print the tables; the full ones take photographs and a second machine too: 25 minutes."""
     print(describe_machine())
     if os.getloadavg()[0] > BUSY_LOAD:
         print(f"the machine was busy: a load of {os.getloadavg()[0]:.1f} before anything was measured")
@@ -184,11 +184,14 @@ def main(*, full: bool = False) -> None:
         if not full:
             return
         print(head_of("1 node", "2 nodes", "images/s, a core for each node"))
-        for number, case in enumerate(replace(case, rounds=1) for case in cases):
-            found: list[list[Pace]] = []
-            for n_nodes in (1, 2):
-                with machines([{core} for core in cores[:n_nodes]]) as cluster:
-                    found += compare(case, scratch / f"{number} {n_nodes}", {"ray": scan_there(case.model, cluster)})
+        for number, case in enumerate(cases):
+            found: list[list[Pace]] = [[], []]
+            for turn in range(case.rounds):
+                for n_nodes in (1, 2):
+                    with machines([{core} for core in cores[:n_nodes]]) as cluster:
+                        side = {"ray": scan_there(case.model, cluster)}
+                        (paces,) = compare(replace(case, rounds=1), scratch / f"{number} {turn} {n_nodes}", side)
+                        found[n_nodes - 1] += paces
             print(row(case, *found), flush=True)
 
 

@@ -14,6 +14,16 @@ from image_files import png
 
 RECIPE = Preprocessing(8, "squash", "bicubic", (0.5,) * 3, (0.5,) * 3)
 
+# Ends each decoding process while it starts, so many times.
+ENDS = """
+import os, pathlib, signal, sys
+if "clipsieve.images.worker" in sys.orig_argv:
+    with open({log!r}, "a") as log:
+        print("started", file=log)
+    if len(pathlib.Path({log!r}).read_text().splitlines()) <= {n}:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
 
 def ref(name, content):
     return ImageRef(name, name, None, None, content)
@@ -41,3 +51,22 @@ def test_processes_that_cannot_be_started_are_an_error_in_words(tmp_path, monkey
         DecodePool(1, RECIPE, DecodeLimits(), window=1)
     assert caught.value.found == "No such file or directory"
     assert caught.value.state == "finished parts are kept"
+
+
+def decoded_where_starts_end(folder, monkeypatch, n):
+    (folder / "sitecustomize.py").write_text(ENDS.format(log=str(folder / "log"), n=n))
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    with DecodePool(1, RECIPE, DecodeLimits(), window=1) as pool:
+        return list(pool.map([ref("first", png(1)), ref("second", png(2))]))
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_process_that_is_ended_while_it_starts_costs_nothing(tmp_path, monkeypatch, n):
+    assert [type(row) for row in decoded_where_starts_end(tmp_path, monkeypatch, n)] == [DecodedImage] * 2
+    assert (tmp_path / "log").read_text().count("started") == n + 1
+
+
+def test_processes_that_always_end_while_they_start_are_an_error_in_words(tmp_path, monkeypatch):
+    with pytest.raises(EngineError, match="cannot be started") as caught:
+        decoded_where_starts_end(tmp_path, monkeypatch, 99)
+    assert caught.value.found == "the decoder process died: SIGKILL"

@@ -17,7 +17,7 @@ from clipsieve.errors import EngineError
 from clipsieve.images.worker import READY, Outcome, pack_request, receive, receive_reply, unpack_reply
 from clipsieve.types import Failure, FileFacts
 
-__all__ = ["Decoded", "DecoderDiedError", "DecoderProcess"]
+__all__ = ["Decoded", "DecoderDiedError", "DecoderProcess", "cannot_start"]
 
 Decoded = tuple[FileFacts, Failure | np.ndarray]
 
@@ -75,7 +75,7 @@ class DecoderProcess:
                 )
             except OSError as error:
                 self._release()
-                raise _cannot_start(error.strerror or type(error).__name__) from error
+                raise cannot_start(error.strerror or type(error).__name__) from error
 
     @property
     def has_ended(self) -> bool:
@@ -104,10 +104,9 @@ class DecoderProcess:
         DecoderDiedError
             If the process has died, or answers what no sound one would. After both, it has been ended.
         EngineError
-            If it could not start at all, which is no image's fault.
+            From `wait_until_ready`.
         """
-        if not self._is_ready:  # asked for now and not at the start: meanwhile the encoder was loaded
-            self._wait_until_ready()
+        self.wait_until_ready()
         try:
             self._connection.settimeout(timeout_s)
             for piece in pack_request(contents):
@@ -126,7 +125,20 @@ class DecoderProcess:
         self._release()
         return self.process.wait()
 
-    def _wait_until_ready(self) -> None:
+    def wait_until_ready(self) -> None:
+        """Wait for a process that is starting; of one that is ready, do nothing.
+
+        Called when there is work and not at the start: meanwhile the encoder was loaded.
+
+        Raises
+        ------
+        DecoderDiedError
+            If a signal ended it while it started.
+        EngineError
+            If it cannot start at all, which is no image's fault.
+        """
+        if self._is_ready:
+            return
         try:
             until = time.monotonic() + START_TIMEOUT_S
             if receive(self._connection, len(READY), until=until) == READY:
@@ -136,9 +148,12 @@ class DecoderProcess:
         except TimeoutError:
             found = f"no sign of life within {START_TIMEOUT_S:g} s"
         except (EOFError, OSError):
-            found = f"it ended at once, with status {self.process.wait()}"
+            status = self.process.wait()
+            if status < 0:
+                raise DecoderDiedError(_words_for(self.end())) from None
+            found = f"it ended at once, with status {status}"
         self.end()
-        raise _cannot_start(found)
+        raise cannot_start(found)
 
     def _take_pixels(self, outcomes: Sequence[Outcome]) -> list[Decoded]:
         """Read the pixels out of the segment; ValueError if it holds fewer.
@@ -161,7 +176,8 @@ class DecoderProcess:
             self._segment = -1
 
 
-def _cannot_start(found: str) -> EngineError:
+def cannot_start(found: str) -> EngineError:
+    """Return an error that says what was found where a process should have started."""
     return EngineError(
         "the decoding process cannot be started",
         found=found,

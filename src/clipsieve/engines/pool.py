@@ -13,7 +13,7 @@ from typing import TypeAlias, TypeVar
 
 import numpy as np
 
-from clipsieve.engines.decoder import Decoded, DecoderDiedError, DecoderProcess
+from clipsieve.engines.decoder import Decoded, DecoderDiedError, DecoderProcess, cannot_start
 from clipsieve.errors import ClipsieveError, EngineError
 from clipsieve.images import BlockList, DecodeLimits
 from clipsieve.images.worker import MAX_IMAGES, pack_setup
@@ -36,6 +36,7 @@ T = TypeVar("T")
 Result: TypeAlias = DecodedImage | EmbeddedImage | FailedImage
 
 MAX_HELD_BYTES = 1024**3  # of encoded files on their way, however many they are
+STARTS = 3  # of a process that something ends while it starts
 MAX_TOGETHER_BYTES = 256 * 1024  # of encoded files in one request; a larger file goes alone
 TOGETHER_S = 10.0  # for a request of several images, if the time for one is not shorter: small ones take milliseconds
 
@@ -232,13 +233,20 @@ class DecodePool:
         return _facts_of(content), Failure(FailureStep.DECODE, code, detail)
 
     def _worker(self, place: int) -> DecoderProcess:
-        """Return the worker at a place, a fresh one where the last one has ended, of whatever."""
-        worker = self._workers[place]
-        if worker.has_ended:
-            worker.end()
-            with self._changed:
-                self._raise_if_closing()
-                worker = self._workers[place] = self._start()
+        """Return the worker at a place, a fresh one where the last one has ended, of whatever, and be it while it started."""
+        for n_left in reversed(range(STARTS)):
+            worker = self._workers[place]
+            if worker.has_ended:
+                worker.end()
+                with self._changed:
+                    self._raise_if_closing()
+                    worker = self._workers[place] = self._start()
+            try:
+                worker.wait_until_ready()
+                break
+            except DecoderDiedError as error:
+                if not n_left:
+                    raise cannot_start(str(error)) from error
         return worker
 
     def _start(self) -> DecoderProcess:

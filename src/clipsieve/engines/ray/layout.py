@@ -16,7 +16,7 @@ BOOKED_CPUS = 0.01
 DECODER_CPUS = 0.9
 # What travels as one object: more would wait for each other, fewer would cost Ray's own time for each.
 BATCHES_IN_BLOCK = 4
-LEAST_BLOCK_BYTES = 4 * 1024**2
+LEAST_BLOCK_BYTES = 1024**2
 MOST_BLOCK_BYTES = 64 * 1024**2
 
 
