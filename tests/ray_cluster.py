@@ -88,8 +88,8 @@ class RayMachines:
     ----------
     n : int
         Machines, the head among them.
-    cpus : int
-        Of each.
+    cpus, gpus : int
+        Of each; Ray takes our word for GPUs, and gives them away as if they were there.
     object_store_bytes : int
         Of each.
     environment : mapping, optional
@@ -101,13 +101,14 @@ class RayMachines:
         n: int = 3,
         *,
         cpus: int = 1,
+        gpus: int = 0,
         object_store_bytes: int = OBJECT_STORE_BYTES,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._n = n
         # What workers unpickle lies in this folder.
         self._environment = {"PYTHONPATH": str(Path(__file__).parent), **(environment or {})}
-        self._room = {"num_cpus": cpus, "object_store_memory": object_store_bytes}
+        self._room = {"num_cpus": cpus, "num_gpus": gpus, "object_store_memory": object_store_bytes}
         self._cluster: Any = None
 
     def __enter__(self) -> RayMachines:
@@ -251,6 +252,23 @@ class Watched(Encoder):
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         return self._inner.encode_texts(texts)
+
+
+@dataclass(frozen=True, slots=True)
+class ToldChoice(WatchedChoice):
+    """An encoder that writes down each loading too: the process that did it, and the GPUs that Ray lets it see."""
+
+    def load(self) -> Encoder:
+        """Return the encoder, watched."""
+        with Path(f"{self.log_path}.loads").open("ab", buffering=0) as log:
+            log.write(f"{os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES')}\n".encode())
+        return super(ToldChoice, self).load()
+
+    @property
+    def loads(self) -> list[tuple[str, str]]:
+        """What was written down: process and GPUs of each loading."""
+        lines = Path(f"{self.log_path}.loads").read_text().splitlines()
+        return [(pid, gpus) for pid, _, gpus in (line.partition(" ") for line in lines)]
 
 
 @dataclass(frozen=True, slots=True)

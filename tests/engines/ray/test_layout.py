@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipsieve.engines.ray import Node, Wanted, lay_out
-from clipsieve.engines.ray.layout import MOST_THREADS
+from clipsieve.engines.ray.layout import MOST_THREADS, block_bytes
 from clipsieve.errors import UsageError
 
 
@@ -70,3 +70,12 @@ def test_a_layout_never_books_more_than_there_is(sizes, on_gpu):
     assert found.encoders * found.cpus_per_encoder + found.n_decoders * found.cpus_per_decoder <= cpus + 1e-6
     assert found.encoders * found.gpus_per_encoder <= gpus
     assert min(found.encoders, found.n_decoders, found.threads) >= 1
+
+
+@pytest.mark.parametrize(
+    ("size_px", "batch_size", "expected"),
+    [(64, 8, 2**20), (224, 16, 4 * 3 * 224**2 * 16), (336, 64, 2**26), (336, 1024, 3 * 336**2 * 1024)],
+    ids=["not too small to travel", "four batches", "not too large", "one batch however large"],
+)
+def test_what_travels_as_one_object(size_px, batch_size, expected):
+    assert block_bytes(size_px, batch_size) == expected
