@@ -179,7 +179,7 @@ def head_of(first: str, second: str, unit: str) -> str:
 
 
 def main(*, full: bool = False) -> None:
-    """Measure and print the tables; the full ones take photographs and a second machine too: a quarter of an hour."""
+    """Measure and print the tables; the full ones take photographs and a second machine too: 25 minutes."""
     print(describe_machine())
     if os.getloadavg()[0] > BUSY_LOAD:
         print(f"the machine was busy: a load of {os.getloadavg()[0]:.1f} before anything was measured")
@@ -191,7 +191,7 @@ def main(*, full: bool = False) -> None:
         cases = [Case("small pictures, embedded model", "pictogram", small, n, rounds)]
         if full:
             tower = str(tower_folder("ViT-B/32") / "onnx")
-            cases.append(Case("photographs, ViT-B/32", tower, photographs(), 1000, 1))
+            cases.append(Case("photographs, ViT-B/32", tower, photographs(), 1000, 3))
         with machines([set(cores)]) as cluster:
             print(head_of("local", "Ray", "images/s, 2 cores"))
             for number, case in enumerate(cases):
