@@ -25,7 +25,7 @@ from source_kinds import KINDS, folder, webdataset
 ENGINES = {"threads": LocalEngine(), "twice": Twice()}
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=["threads", pytest.param("twice", marks=pytest.mark.slow)])
 def engine(request):
     return ENGINES[request.param]
 
