@@ -22,12 +22,12 @@ from mapped_work import (
 )
 from source_kinds import KINDS, folder, webdataset
 
-ENGINES = {"threads": LocalEngine(), "twice": Twice()}
 
-
-@pytest.fixture(params=["threads", pytest.param("twice", marks=pytest.mark.slow)])
+@pytest.fixture(
+    params=[pytest.param(LocalEngine(), id="threads"), pytest.param(Twice(), id="twice", marks=pytest.mark.slow)]
+)
 def engine(request):
-    return ENGINES[request.param]
+    return request.param
 
 
 @pytest.fixture

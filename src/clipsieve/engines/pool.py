@@ -36,9 +36,9 @@ T = TypeVar("T")
 Result: TypeAlias = DecodedImage | EmbeddedImage | FailedImage
 
 MAX_HELD_BYTES = 1024**3  # of encoded files on their way, however many they are
-STARTS = 3  # of a process that something ends while it starts
 MAX_TOGETHER_BYTES = 256 * 1024  # of encoded files in one request; a larger file goes alone
 TOGETHER_S = 10.0  # for a request of several images, if the time for one is not shorter: small ones take milliseconds
+STARTS = 3  # of a process that something ends while it starts
 
 
 @dataclass(slots=True, eq=False)
