@@ -4,26 +4,40 @@ import fcntl
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+HERE = Path(__file__).parent
+QUICK = "not torch and not slow and not ray"  # what pyproject.toml asks for where nothing else is said
+
 # What `pytest -q` leaves to `make test`, so that it takes less than a minute on two cores: the many cases of what is finished and
 # stands at the edge. A test of a module that is being worked on is run by its name, with `-m ""`.
 THOROUGH = (
-    *("classifiers/test_plain_pickle.py", "cli", "contracts", "docs", "hostile", "outputs", "review", "training"),
+    *("classifiers/test_plain_pickle.py", "cli", "contracts", "docs", "e2e", "hostile", "outputs", "review", "training"),
     *("encoders/test_folder.py", "encoders/test_quantize.py"),
     *("engines/test_duplicates.py", "engines/test_int8.py", "engines/test_pool_together.py", "engines/test_search.py"),
     "engines/test_tune.py",
 )
 
 
+@cache
+def is_thorough(path: Path) -> bool:
+    """Whether a file or folder of tests is, or lies in, one of those."""
+    within = [path, *path.parents]
+    return any(HERE / name in within for name in THOROUGH)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import what is thorough if nothing of it is wanted: that takes longer than many of the tests."""
+    return True if config.option.markexpr == QUICK and is_thorough(collection_path) else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is thorough as slow."""
-    here = Path(__file__).parent
-    thorough = [here / name for name in THOROUGH]
     for item in items:
-        if any(place == item.path or place in item.path.parents for place in thorough):
+        if is_thorough(item.path):
             item.add_marker(pytest.mark.slow)
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import webdataset
 
 from clipsieve.engines import LocalEngine, scan
 from clipsieve.errors import SourceError, UsageError
@@ -28,10 +27,17 @@ def read(location, part_size=100, **options):
     return [ref for shard in source.plan(part_size).shards for ref in source.read(shard)]
 
 
+def the_library():
+    """Import it late: it loads torch, which takes seconds."""
+    import webdataset
+
+    return webdataset
+
+
 def read_with_the_library(location):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it leaves its files open
-        samples = list(webdataset.WebDataset(location, shardshuffle=False))
+        samples = list(the_library().WebDataset(location, shardshuffle=False))
         gc.collect()
     return samples
 
@@ -41,7 +47,7 @@ def codes(refs):
 
 
 def test_what_the_librarys_own_writer_writes(tmp_path):
-    with webdataset.ShardWriter(str(tmp_path / "%05d.tar"), maxcount=4, verbose=0) as writer:
+    with the_library().ShardWriter(str(tmp_path / "%05d.tar"), maxcount=4, verbose=0) as writer:
         for index in range(10):
             facts = {"url": f"https://example.org/{index}", "width": 6}
             sample = {"png": png(index), "txt": f"picture {index}", "cls": index % 3, "json": facts}
