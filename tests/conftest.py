@@ -15,7 +15,17 @@ QUICK = "not torch and not slow and not ray"  # what pyproject.toml asks for whe
 # What `pytest -q` leaves to `make test`, so that it takes less than a minute on two cores: the many cases of what is finished and
 # stands at the edge. A test of a module that is being worked on is run by its name, with `-m ""`.
 THOROUGH = (
-    *("classifiers/test_plain_pickle.py", "cli", "contracts", "docs", "e2e", "hostile", "outputs", "review", "training"),
+    *(
+        "classifiers/test_plain_pickle.py",
+        "cli",
+        "contracts",
+        "docs",
+        "e2e",
+        "hostile",
+        "outputs",
+        "review",
+        "training",
+    ),
     *("encoders/test_folder.py", "encoders/test_quantize.py"),
     *("engines/test_duplicates.py", "engines/test_int8.py", "engines/test_pool_together.py", "engines/test_search.py"),
     "engines/test_tune.py",
