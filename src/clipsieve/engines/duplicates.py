@@ -113,7 +113,7 @@ def find_duplicates(
 
 
 def _blocks(run: Run) -> Iterator[tuple[Int64[np.ndarray, "b"], Float32[np.ndarray, "b d"]]]:
-    """Yield rows that have an embedding, and their embeddings; these lie where the ones before lay."""
+    """Yield rows that have an embedding, and their embeddings at unit norm."""
     first = 0
     for index in range(run.manifest.n_parts):
         part = read_embedded_part(run, index, [])

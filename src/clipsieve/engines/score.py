@@ -22,6 +22,7 @@ from clipsieve.engines.score_facts import ScoreCalibration, classifier_facts, re
 from clipsieve.errors import UsageError
 from clipsieve.remote.whole import is_put_whole
 from clipsieve.store import (
+    PlainRows,
     Run,
     RunPath,
     files,
@@ -188,7 +189,7 @@ def _write_table(run: Run, path: RunPath, table: pa.Table, *, is_shared: bool) -
     files.rename(own, path)
 
 
-def _logits(classifier: Classifier, values: Float[np.ndarray, "m d"]) -> Float32[np.ndarray, "m k"]:
+def _logits(classifier: Classifier, values: Float[np.ndarray, "m d"] | PlainRows) -> Float32[np.ndarray, "m k"]:
     return np.concatenate([classifier.logits(block) for _, block in unit_blocks(values)])
 
 

@@ -6,6 +6,7 @@ from clipsieve.store.layout import FORMAT_VERSION, image_table, score_table, to_
 from clipsieve.store.lock import locked
 from clipsieve.store.manifest import RunManifest
 from clipsieve.store.npy_files import EmbeddingFile, find_embeddings
+from clipsieve.store.pages import PlainRows
 from clipsieve.store.paths import RunPath, is_remote, run_path
 from clipsieve.store.reuse import StoredEmbeddings, remove_superseded, set_aside, stored_parts, superseded
 from clipsieve.store.run import Run
@@ -16,6 +17,7 @@ __all__ = [
     "EmbeddedPart",
     "EmbeddingFile",
     "ExternalEmbeddings",
+    "PlainRows",
     "Run",
     "RunManifest",
     "RunPath",

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Float32
 
+from clipsieve.store.half import single
 from clipsieve.store.layout import DAMAGED, inputs_of, part_facts
-from clipsieve.store.pages import read_plain_embeddings
+from clipsieve.store.pages import PlainRows, read_plain_embeddings
 from clipsieve.store.parquet_files import open_buffer
 from clipsieve.store.run import Run
 
@@ -31,8 +32,9 @@ class EmbeddedPart:
     ----------
     rows : pyarrow.Table
         n rows with the columns that were asked for, in their order.
-    values : float16 or float32 array of shape (m, d)
-        The embeddings that are there, as they are stored: of unit norm but for rounding, where clipsieve wrote them.
+    values : float16 or float32 array, or PlainRows, of shape (m, d)
+        The embeddings that are there, as they are stored: of unit norm but for rounding, where clipsieve wrote them. Those that
+        lie in a file as they are are read from it when some of them are asked for, by a slice.
     present : bool array of shape (n,)
         Which rows these are.
     inputs : str
@@ -40,7 +42,7 @@ class EmbeddedPart:
     """
 
     rows: pa.Table
-    values: Float[np.ndarray, "m d"]
+    values: Float[np.ndarray, "m d"] | PlainRows
     present: Bool[np.ndarray, "n"]
     inputs: str
 
@@ -89,25 +91,23 @@ def _read_plain(run: Run, index: int, columns: list[str]) -> EmbeddedPart | None
     return EmbeddedPart(rows, *embeddings, inputs_of(schema) or "")
 
 
-def unit_blocks(values: Float[np.ndarray, "m d"]) -> Iterator[tuple[int, Float32[np.ndarray, "b d"]]]:
+def unit_blocks(values: Float[np.ndarray, "m d"] | PlainRows) -> Iterator[tuple[int, Float32[np.ndarray, "b d"]]]:
     """Yield embeddings block by block, brought back to unit norm after their rounding, with the place of the first row.
 
-    Each block is the same numbers as those rows of `to_float32`. It lies where the block before lay: use it before the next.
-    At least one block comes, so that of no rows something of the right shape can be computed.
+    Each block is the same numbers as those rows of `to_float32`. At least one block comes, so that of no rows something of the
+    right shape can be computed.
     """
     for start, block, norms in normed_blocks(values):
         yield start, np.divide(block, norms[:, None], out=block)
 
 
 def normed_blocks(
-    values: Float[np.ndarray, "m d"],
+    values: Float[np.ndarray, "m d"] | PlainRows,
 ) -> Iterator[tuple[int, Float32[np.ndarray, "b d"], Float32[np.ndarray, "b"]]]:
-    """Yield what `unit_blocks` does, with each row's norm beside it in place of being divided by it: that is the dearest step."""
-    m, width = values.shape
+    """Yield what `unit_blocks` does, with each row's norm beside it in place of being divided by it, which costs as much."""
+    m = values.shape[0]
     edges = np.linspace(0, m, max(1, m // _BLOCK) + 1).astype(int).tolist()
-    space = np.empty((max(b - a for a, b in itertools.pairwise(edges)), width), dtype=np.float32)
     least = np.finfo(np.float32).tiny
     for start, stop in itertools.pairwise(edges):
-        block = space[: stop - start]
-        np.copyto(block, values[start:stop])
+        block = single(values[start:stop])
         yield start, block, np.maximum(np.sqrt(np.einsum("ij,ij->i", block, block)), least)

@@ -4,7 +4,7 @@ A general reader looks at the levels of every single number; of our own files, t
 reads one layout alone: the one that `write_table` writes, a fixed-size list of float16, plain, uncompressed, in pages of the
 first version. Of anything else it returns None, and the general reader has its turn.
 
-Format: https://parquet.apache.org/docs/file-format/ (pages, levels in the RLE/bit-packing hybrid, Thrift's compact protocol).
+Format: https://parquet.apache.org/docs/file-format/ (pages, levels in the RLE/bit-packing hybrid).
 """
 
 from __future__ import annotations
@@ -14,20 +14,57 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float16, UInt8
+from jaxtyping import Bool, Float16, Int64, UInt8
 
-__all__ = ["read_plain_embeddings"]
+from clipsieve.store.thrift import read_struct, read_varint
+
+__all__ = ["PlainRows", "read_plain_embeddings"]
 
 _LEAF = [b"embedding", b"list", b"element"]
 _NULL, _NUMBER = 0, 3  # the definition levels of a list that is null, and of a number that is there
 _DATA_PAGE, _PLAIN, _RLE = 0, 0, 3
 _FIXED_LENGTH, _UNCOMPRESSED = 7, 0
-_MAX_DEPTH = 8
 
 
-def read_plain_embeddings(
-    raw: memoryview, schema: pa.Schema
-) -> tuple[Float16[np.ndarray, "m d"], Bool[np.ndarray, "n"]] | None:
+class PlainRows:
+    """Rows of float16 numbers where they lie, in one page after the other; those that are asked for are copied.
+
+    So what is worked on block by block comes from the file once, and goes no further than the processor's cache.
+
+    Parameters
+    ----------
+    stretches : list of uint8 array
+        The octets of all rows together; a row may begin in one and end in the next. They keep the file mapped.
+    width : int
+        d.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (m, d).
+    """
+
+    def __init__(self, stretches: list[np.ndarray], width: int) -> None:
+        self._stretches = stretches
+        self._ends = np.cumsum([0, *map(len, stretches)])[1:]
+        self.shape = (int(self._ends[-1]) // (2 * width) if stretches else 0, width)
+
+    def __getitem__(self, rows: slice) -> Float16[np.ndarray, "b d"]:
+        """Return some rows that follow each other, in an array of their own."""
+        first, end, _ = rows.indices(self.shape[0])
+        at, stop = 2 * self.shape[1] * first, 2 * self.shape[1] * max(first, end)
+        octets, n = np.empty(stop - at, dtype=np.uint8), 0
+        number = int(np.searchsorted(self._ends, at, side="right"))
+        while n < len(octets):
+            stretch = self._stretches[number]
+            begin = at + n - (int(self._ends[number]) - len(stretch))
+            some = stretch[begin : begin + len(octets) - n]
+            octets[n : n + len(some)] = some
+            n, number = n + len(some), number + 1
+        return octets.view(np.float16).reshape(-1, self.shape[1])
+
+
+def read_plain_embeddings(raw: memoryview, schema: pa.Schema) -> tuple[PlainRows, Bool[np.ndarray, "n"]] | None:
     """Return the embeddings of a part, without decoding.
 
     Parameters
@@ -39,7 +76,7 @@ def read_plain_embeddings(
 
     Returns
     -------
-    values : float16 array of shape (m, d)
+    values : PlainRows of shape (m, d)
         Of the m rows that are not null, as they are stored.
     present : bool array of shape (n,)
         Which rows these are.
@@ -75,7 +112,7 @@ def _chunks(raw: memoryview) -> tuple[int, list[_Chunk]]:
     """
     if len(raw) < 12 or bytes(raw[-4:]) != b"PAR1":
         raise ValueError("no Parquet file")
-    footer, _ = _struct(raw, len(raw) - 8 - int.from_bytes(raw[-8:-4], "little"))
+    footer, _ = read_struct(raw, len(raw) - 8 - int.from_bytes(raw[-8:-4], "little"))
     found = []
     for group in _items(footer[4]):
         (chunk,) = (column[3] for column in _items(group[1]) if column[3][3] == _LEAF)
@@ -97,22 +134,21 @@ def _number(value: object) -> int:
     return value
 
 
-def _read(raw: memoryview, width: int) -> tuple[Float16[np.ndarray, "m d"], Bool[np.ndarray, "n"]] | None:
+def _read(raw: memoryview, width: int) -> tuple[PlainRows, Bool[np.ndarray, "n"]] | None:
     n_all, chunks = _chunks(raw)
     if 2 * sum(chunk.n_levels for chunk in chunks) > len(raw) + 2 * n_all:  # a level for each number, and each null row
         return None
-    values = np.empty(sum(chunk.n_levels for chunk in chunks), dtype=np.float16)
-    octets, n_octets, n_rows = values.view(np.uint8), 0, 0
+    stretches: list[np.ndarray] = []
     missing: list[np.ndarray] = []
+    n_octets = n_rows = 0
     for chunk in chunks:
         at, left = chunk.offset, chunk.n_levels
         while left > 0:
-            start, stop, n_levels, levels = _page(raw, at, left)
-            # `levels` is None where every number of the page is there.
-            gone = np.zeros(0, dtype=np.int64) if levels is None else _gone(levels, n_octets // 2, width)
+            start, stop, n_levels, others = _page(raw, at, left)
+            gone = _gone(others, n_octets // 2, width)
             if stop - start != 2 * (n_levels - len(gone)):
                 return None
-            octets[n_octets : n_octets + stop - start] = np.frombuffer(raw[start:stop], dtype=np.uint8)
+            stretches.append(np.frombuffer(raw[start:stop], dtype=np.uint8))
             missing.append(gone + n_rows)
             n_octets, n_rows = n_octets + stop - start, n_rows + len(gone)
             at, left = stop, left - n_levels
@@ -121,37 +157,44 @@ def _read(raw: memoryview, width: int) -> tuple[Float16[np.ndarray, "m d"], Bool
     rows = np.concatenate(missing) if missing else np.zeros(0, dtype=np.int64)
     present = np.ones(n_all, dtype=bool)
     present[rows] = False
-    n_there = n_octets // 2
-    if n_there != width * int(present.sum()) or len(rows) + int(present.sum()) != n_all:
+    if n_octets != 2 * width * int(present.sum()) or len(rows) + int(present.sum()) != n_all:
         return None
-    return values[:n_there].reshape(-1, width), present
+    return PlainRows(stretches, width), present
 
 
-def _gone(levels: UInt8[np.ndarray, "v"], n_before: int, width: int) -> np.ndarray:
+@dataclass(frozen=True, slots=True)
+class _Others:
+    """The definition levels of a page that are not those of a number: where they are, and what they say."""
+
+    places: Int64[np.ndarray, "g"]
+    levels: UInt8[np.ndarray, "g"]
+
+
+def _gone(others: _Others, n_before: int, width: int) -> Int64[np.ndarray, "g"]:
     """Return the rows of a page that are null, less the null rows before the page; ValueError if one begins within a row.
 
     Parameters
     ----------
-    levels : uint8 array of shape (v,)
-        The definition levels of the page.
+    others : _Others
+        Of the page.
     n_before : int
         Numbers in the pages before.
     width : int
         d.
     """
-    places = np.flatnonzero(levels != _NUMBER)
-    numbers_before = n_before + places - np.arange(len(places))
-    if (levels[places] != _NULL).any() or (numbers_before % width).any():
+    n_gone = np.arange(len(others.places))
+    numbers_before = n_before + others.places - n_gone
+    if (others.levels != _NULL).any() or (numbers_before % width).any():
         raise ValueError("rows that are neither whole nor null")
-    return np.asarray(numbers_before // width + np.arange(len(places)))
+    return np.asarray(numbers_before // width + n_gone)
 
 
-def _page(raw: memoryview, at: int, most_levels: int) -> tuple[int, int, int, UInt8[np.ndarray, "v"] | None]:
-    """Return where the numbers of a page begin and end, how many levels it has, and these unless all say the same.
+def _page(raw: memoryview, at: int, most_levels: int) -> tuple[int, int, int, _Others]:
+    """Return where the numbers of a page begin and end, how many levels it has, and those that are no number's.
 
     ValueError or IndexError if it is no page of the one layout.
     """
-    header, at = _struct(raw, at)
+    header, at = read_struct(raw, at)
     data = header.get(5)
     if header.get(1) != _DATA_PAGE or not isinstance(data, dict) or header.get(2) != header.get(3):
         raise ValueError("not a plain page")
@@ -166,91 +209,28 @@ def _page(raw: memoryview, at: int, most_levels: int) -> tuple[int, int, int, UI
     start = at + 4 + size
     if not start <= stop <= len(raw):
         raise ValueError("cut short")
-    return start, stop, n_levels, _levels(raw[at + 4 : start], n_levels)
+    return start, stop, n_levels, _others(raw[at + 4 : start], n_levels)
 
 
-def _levels(raw: memoryview, n: int) -> UInt8[np.ndarray, "v"] | None:
-    """Return n levels of two bits each, from runs and bit-packed groups; None if one run says that all numbers are there."""
-    found, n_found, at = [], 0, 0
-    while n_found < n:
-        head, at = _varint(raw, at)
+def _others(raw: memoryview, n: int) -> _Others:
+    """Look through n levels of two bits each, in runs and bit-packed groups; a run of numbers costs nothing."""
+    places, levels, n_seen, at = [], [], 0, 0
+    while n_seen < n:
+        head, at = read_varint(raw, at)
+        n_packed = 2 * (head >> 1) if head & 1 else 0
         if head & 1:
-            packed = np.frombuffer(raw[at : at + 2 * (head >> 1)], dtype=np.uint8)
-            found.append(((packed[:, None] >> np.array([0, 2, 4, 6], dtype=np.uint8)) & 3).reshape(-1))
-            at += 2 * (head >> 1)
+            packed = np.frombuffer(raw[at : at + n_packed], dtype=np.uint8)
+            found = ((packed[:, None] >> np.array([0, 2, 4, 6], dtype=np.uint8)) & 3).reshape(-1)[: n - n_seen]
+            n_found, other = len(found), np.flatnonzero(found != _NUMBER)
         else:
-            level = raw[at]
-            if level == _NUMBER and head >> 1 == n:
-                return None
-            found.append(np.full(min(head >> 1, n - n_found), level, dtype=np.uint8))
-            at += 1
-        if not len(found[-1]):
+            n_found, level = min(head >> 1, n - n_seen), raw[at]
+            found, other = np.full(1, level, dtype=np.uint8), np.arange(0 if level == _NUMBER else n_found)
+        if not n_found:
             raise ValueError("an empty run")
-        n_found += len(found[-1])
-    return np.concatenate(found)[:n]
-
-
-def _struct(raw: memoryview, at: int, depth: int = 0) -> tuple[dict[int, Any], int]:
-    """Return the fields of a Thrift struct by number, and where it ends."""
-    if depth > _MAX_DEPTH:
-        raise ValueError("nested too deeply")
-    fields: dict[int, Any] = {}
-    number = 0
-    while head := raw[at]:
-        at += 1
-        if head >> 4:
-            number += head >> 4
-        else:
-            number, at = _integer(raw, at)
-        fields[number], at = _value(raw, at, head & 15, depth)
-    return fields, at + 1
-
-
-def _value(raw: memoryview, at: int, kind: int, depth: int) -> tuple[object, int]:
-    if kind in (1, 2):
-        return kind == 1, at
-    if kind in (4, 5, 6):
-        return _integer(raw, at)
-    if kind == 3:
-        return raw[at], at + 1
-    if kind == 7:
-        return None, at + 8
-    if kind == 8:
-        size, at = _varint(raw, at)
-        return bytes(raw[at : at + size]), at + size
-    if kind == 9:
-        return _list(raw, at, depth + 1)
-    if kind == 12:
-        return _struct(raw, at, depth + 1)
-    raise ValueError("a field that no header has")
-
-
-def _list(raw: memoryview, at: int, depth: int) -> tuple[list[object], int]:
-    head, at = raw[at], at + 1
-    size, kind = head >> 4, head & 15
-    if size == 15:
-        size, at = _varint(raw, at)
-    if depth > _MAX_DEPTH or size > len(raw) - at:
-        raise ValueError("a list that is too long")
-    found = []
-    for _ in range(size):
-        item, at = (raw[at] == 1, at + 1) if kind in (1, 2) else _value(raw, at, kind, depth)
-        found.append(item)
-    return found, at
-
-
-def _integer(raw: memoryview, at: int) -> tuple[int, int]:
-    value, at = _varint(raw, at)
-    return (value >> 1) ^ -(value & 1), at
-
-
-def _varint(raw: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        octet = raw[at]
-        value |= (octet & 127) << shift
-        at, shift = at + 1, shift + 7
-        if octet < 128:
-            return value, at
-        if shift > 63:
-            raise ValueError("a number that is too long")
+        if len(other):
+            places.append(other + n_seen)
+            levels.append(found[other] if head & 1 else np.repeat(found, len(other)))
+        at, n_seen = at + (n_packed or 1), n_seen + n_found
+    if not places:
+        return _Others(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint8))
+    return _Others(np.concatenate(places), np.concatenate(levels))
