@@ -75,6 +75,10 @@ def test_without_a_price_there_is_no_money():
 def test_a_rate_of_ones_own_takes_the_place_of_the_estimate():
     found = facts(*BILLION, "--gpu", "H200", "--rate", "2900")
     assert found["rates"]["encode"] == {"images_per_s": 2900, "basis": "given", "source": "with `--rate`"}
+    anothers = facts(*BILLION, "--gpu", "B300", "--rate", "2900")
+    assert (anothers["device"], anothers["hours"]) == ("B300", found["hours"])
+    assert "on B300" in " ".join(answer(*BILLION, "--gpu", "B300", "--rate", "2900").split())
+    assert "`--rate`" in str(give(*BILLION, "--gpu", "B300").exception.hint)
     on_cores = facts(*BILLION, "--rate", "3", "--precision", "int8")
     assert on_cores["local"]["laptop"]["encode"]["images_per_s"] == 3
 

@@ -30,7 +30,7 @@ __all__ = ["command"]
 @click.option(
     "-m", "--model", default="ViT-L-14", show_default=True, metavar="NAME", help="The encoder, by its architecture."
 )
-@click.option("--gpu", metavar="NAME", help="Kind of GPU: A100, H100, H200, L4.  [default: none, the cores encode]")
+@click.option("--gpu", metavar="NAME", help="Kind of GPU: A100, H100, H200, L4; any with --rate.  [default: none, the cores encode]")
 @click.option(
     "--gpus-per-node", type=click.IntRange(1, 64), metavar="N", help="With --gpu: in one machine.  [default: 8]"
 )
@@ -160,9 +160,11 @@ def _understand(
     if gpu is None:
         encode = told or core_rate(encoder, precision)
         laptop = encode
+    elif told is not None:
+        device, encode, laptop = gpu, told, core_rate(encoder, precision)
     else:
         kind = find_gpu(gpu)
-        device, encode, laptop = kind.name, told or gpu_rate(encoder, kind), core_rate(encoder, precision)
+        device, encode, laptop = kind.name, gpu_rate(encoder, kind), core_rate(encoder, precision)
     return Asked(
         images=images,
         megapixels=megapixels,

@@ -165,7 +165,8 @@ def find_encoder(name: str) -> EncoderCosts:
     other_names = {entry["also"]: entry["name"] for entry in known.values()}
     plain = name.partition("__")[0]
     last = plain.rpartition("/")[2]
-    entry = _find([plain.replace("/", "-"), other_names.get(last, last)], known, "an encoder", name)
+    hint = "take the one that is most like it, and give its own images a second with `--rate`"
+    entry = _find([plain.replace("/", "-"), other_names.get(last, last)], known, "an encoder", name, hint)
     facts = {key: value for key, value in entry.items() if key != "also"}
     return EncoderCosts(**facts | {"source": _source(entry)})
 
@@ -173,17 +174,17 @@ def find_encoder(name: str) -> EncoderCosts:
 def find_gpu(name: str) -> Gpu:
     """Return a kind of GPU; UsageError with those that are known if there is no figure of it."""
     known = {entry["name"]: entry for entry in _figures()["gpus"]}
-    return Gpu(**_find([name], known, "a GPU", name))
+    return Gpu(**_find([name], known, "a GPU", name, "give the images that it encodes in a second with `--rate`"))
 
 
-def _find(names: list[str], known: dict[str, dict[str, Any]], what: str, said: str) -> dict[str, Any]:
+def _find(names: list[str], known: dict[str, dict[str, Any]], what: str, said: str, hint: str) -> dict[str, Any]:
     wanted = [name.strip().lower() for name in names]
     found = next((entry for key, entry in known.items() if key.lower() in wanted), None)
     if found is None:
         raise UsageError(
             f"there are no figures of {what} called `{said}`",
             expected=", ".join(known),
-            hint="take the one that is most like it, and give its own images a second with `--rate`",
+            hint=hint,
         )
     return found
 
