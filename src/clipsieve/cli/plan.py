@@ -30,7 +30,9 @@ __all__ = ["command"]
 @click.option(
     "-m", "--model", default="ViT-L-14", show_default=True, metavar="NAME", help="The encoder, by its architecture."
 )
-@click.option("--gpu", metavar="NAME", help="Kind of GPU: A100, H100, H200, L4; any with --rate.  [default: none, the cores encode]")
+@click.option(
+    "--gpu", metavar="NAME", help="Kind of GPU: A100, H100, H200, L4; any with --rate.  [default: none, cores encode]"
+)
 @click.option(
     "--gpus-per-node", type=click.IntRange(1, 64), metavar="N", help="With --gpu: in one machine.  [default: 8]"
 )
