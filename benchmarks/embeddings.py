@@ -108,6 +108,7 @@ WAYS = {
 
 FRAME = """
 import resource, sys, time
+import onnxruntime
 from pathlib import Path
 folder = Path(sys.argv[1])
 {code}

@@ -10,25 +10,26 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-QUICK = "not torch and not slow and not ray"  # what pyproject.toml asks for where nothing else is said
 
 # What `pytest -q` leaves to `make test`, so that it takes less than a minute on two cores: the many cases of what is finished and
 # stands at the edge. A test of a module that is being worked on is run by its name, with `-m ""`.
 THOROUGH = (
-    *(
-        "classifiers/test_plain_pickle.py",
-        "cli",
-        "contracts",
-        "docs",
-        "e2e",
-        "hostile",
-        "outputs",
-        "review",
-        "training",
-    ),
-    *("encoders/test_folder.py", "encoders/test_quantize.py"),
-    *("engines/test_duplicates.py", "engines/test_int8.py", "engines/test_pool_together.py", "engines/test_search.py"),
+    "classifiers/test_plain_pickle.py",
+    "cli",
+    "contracts",
+    "docs",
+    "e2e",
+    "encoders/test_folder.py",
+    "encoders/test_quantize.py",
+    "engines/test_duplicates.py",
+    "engines/test_int8.py",
+    "engines/test_pool_together.py",
+    "engines/test_search.py",
     "engines/test_tune.py",
+    "hostile",
+    "outputs",
+    "review",
+    "training",
 )
 
 
@@ -41,7 +42,8 @@ def is_thorough(path: Path) -> bool:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Do not even import what is thorough if nothing of it is wanted: that takes longer than many of the tests."""
-    return True if config.option.markexpr == QUICK and is_thorough(collection_path) else None
+    is_wanted = "not slow" not in config.option.markexpr  # as pyproject.toml says where nothing else is said
+    return None if is_wanted or not is_thorough(collection_path) else True
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,15 +3,16 @@
 import io
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clipsieve.store import to_float32, unit_blocks
+from clipsieve.store import read_embedded_part, to_float32, unit_blocks
 from clipsieve.store.embedded import _read_plain
-from clipsieve.store.pages import read_plain_embeddings
+from clipsieve.store.pages import _nulls, read_plain_embeddings
 from clipsieve.store.writer import write_table
 from scored_runs import write_scored_run
 
@@ -49,6 +50,29 @@ def test_pages_hold_what_the_general_reader_gives(tmp_path, n, width, missing):
     for some in (slice(0, 1), slice(n // 3, n // 2), slice(len(expected) - 1, None), slice(3, 2)):
         assert values[some].tobytes() == expected[some].tobytes()
     assert np.flatnonzero(~present).tolist() == missing
+
+
+def test_rows_are_taken_by_slices_or_all_of_them(tmp_path):
+    write_table(tmp_path / "part", pa.table({"embedding": column(9, 4, [2])}))
+    values, _ = read(tmp_path / "part")
+    assert values.shape == (8, 4)
+    assert np.asarray(values).tobytes() == values[:].tobytes()
+    assert np.asarray(values, dtype=np.float32).dtype == np.float32
+    assert (values[-3:] == values[5:8]).all()
+    with pytest.raises(ValueError, match="step"):
+        values[::2]
+    with pytest.raises(TypeError):
+        values[0]
+
+
+def test_a_part_that_is_replaced_meanwhile_is_read_to_its_end(tmp_path):
+    run = write_scored_run(tmp_path / "run", [0.1, None, 0.9], threshold=0.5)
+    found, path = read_embedded_part(run, 0, []), run.image_part(0)
+    before = found.values[:]
+    write_table(path, pa.table({"embedding": column(3, 4, [])}))
+    assert (found.values[:] == before).all()
+    path.unlink()
+    assert (found.values[:] == before).all()
 
 
 def test_several_row_groups_are_one_part(tmp_path):
@@ -95,6 +119,61 @@ def test_a_part_as_a_scan_writes_it_takes_the_short_way(tmp_path):
     expected = to_float32(run.read_images(0, ["embedding"]).column("embedding"))
     np.testing.assert_allclose(found.values[:].astype(np.float32), expected, atol=1e-3)
     assert found.present.tolist() == [True, False, True]
+
+
+def rows_of(levels: bytes, n: int) -> list[int]:
+    return _nulls(memoryview(levels), n).tolist()
+
+
+def test_levels_come_in_runs_and_in_groups():
+    assert rows_of(bytes([8 << 1, 3]), 8) == []
+    assert rows_of(bytes([5 << 1, 3, 2 << 1, 0, 1 << 1, 3]), 8) == [5, 6]
+    assert rows_of(bytes([1 << 1 | 1, 0b11110011, 0b00111111]), 8) == [1, 7]
+    assert rows_of(bytes([1 << 1 | 1, 0b11110011, 0b00111111]), 5) == [1]  # the group is filled up
+    assert rows_of(b"", 0) == []
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [
+        b"",
+        bytes([9 << 1, 3]),  # one more than there are
+        bytes([8 << 1, 3, 1 << 1, 3]),
+        bytes([0, 3, 8 << 1, 3]),
+        bytes([8 << 1]),
+        bytes([1 << 1 | 1]),
+        bytes([1 << 1 | 1, 0b11111111]),
+        bytes([2 << 1 | 1, 0b11111111, 0b11111111]),
+        bytes([8 << 1, 1]),
+        bytes([8 << 1, 2]),
+        bytes([8 << 1, 255]),
+        bytes([1 << 1 | 1, 0b11111101, 0b11111111]),
+        bytes([255] * 20),
+    ],
+    ids=lambda levels: levels.hex(),
+)
+def test_levels_that_do_not_add_up_are_refused(levels):
+    with pytest.raises((ValueError, IndexError)):
+        rows_of(levels, 8)
+
+
+def test_what_a_damaged_footer_says_is_not_taken_room_for(tmp_path):
+    """A part that says that it has half a billion of null rows."""
+    write_table(tmp_path / "part", pa.table({"embedding": column(3, 8, [1])}))
+    raw = bytearray((tmp_path / "part").read_bytes())
+    n_footer = int.from_bytes(raw[-8:-4], "little")
+    footer = bytes(raw[-8 - n_footer : -8])
+    with pq.ParquetFile(tmp_path / "part") as file:
+        schema = file.schema_arrow
+    n_refused = 0
+    for place in (place for place, octet in enumerate(footer) if octet == 3 << 1):  # the number of rows among others
+        other = footer[:place] + bytes([0x80, 0x80, 0x80, 0x80, 0x04]) + footer[place + 1 :]
+        damaged = bytes(raw[: -8 - n_footer]) + other + len(other).to_bytes(4, "little") + b"PAR1"
+        tracemalloc.start()
+        n_refused += read_plain_embeddings(memoryview(damaged), schema) is None
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+        tracemalloc.stop()
+    assert n_refused > 0
 
 
 @pytest.mark.slow

@@ -33,8 +33,8 @@ class EmbeddedPart:
     rows : pyarrow.Table
         n rows with the columns that were asked for, in their order.
     values : float16 or float32 array, or PlainRows, of shape (m, d)
-        The embeddings that are there, as they are stored: of unit norm but for rounding, where clipsieve wrote them. Those that
-        lie in a file as they are are read from it when some of them are asked for, by a slice.
+        The embeddings that are there, as they are stored: of unit norm but for rounding, where clipsieve wrote them. Plain rows
+        stay in their file until a slice asks for them.
     present : bool array of shape (n,)
         Which rows these are.
     inputs : str
@@ -104,7 +104,7 @@ def unit_blocks(values: Float[np.ndarray, "m d"] | PlainRows) -> Iterator[tuple[
 def normed_blocks(
     values: Float[np.ndarray, "m d"] | PlainRows,
 ) -> Iterator[tuple[int, Float32[np.ndarray, "b d"], Float32[np.ndarray, "b"]]]:
-    """Yield what `unit_blocks` does, with each row's norm beside it in place of being divided by it, which costs as much."""
+    """Yield what `unit_blocks` does, with each row's norm beside it: to divide by it costs as much as to find it."""
     m = values.shape[0]
     edges = np.linspace(0, m, max(1, m // _BLOCK) + 1).astype(int).tolist()
     least = np.finfo(np.float32).tiny

@@ -21,6 +21,7 @@ from jaxtyping import Float
 
 from clipsieve.errors import RunCorruptError, UsageError
 from clipsieve.store.files import read_text
+from clipsieve.store.half import single
 from clipsieve.store.layout import FORMAT_VERSION, image_schema, valid_strings
 from clipsieve.store.npy_files import EmbeddingFile, stamp_of
 from clipsieve.store.paths import RunPath
@@ -219,7 +220,7 @@ def _is_plain(kind: pa.DataType) -> bool:
 
 
 def _square_norms(rows: np.ndarray) -> np.ndarray:
-    exact = rows.astype(np.float32)
+    exact = single(rows)
     norms: np.ndarray = np.einsum("ij,ij->i", exact, exact)
     return norms
 

@@ -18,10 +18,10 @@ _FLOAT, _FLOAT16, _INT = 1, 10, 2  # TensorProto.DataType, AttributeProto.Attrib
 
 
 def single(values: Float[np.ndarray, "b d"]) -> Float32[np.ndarray, "b d"]:
-    """Return float16 or float32 numbers as float32, in an array of their own: the same ones, infinities and NaN too.
+    """Return float16 or float32 numbers as float32, in an array that is the caller's own; infinities and NaN stay what they are.
 
-    numpy widens half floats one after the other, ONNX Runtime as many at once as the processor does: in a third of the time,
-    which was the dearest step of scoring.
+    numpy widens half floats one after the other. ONNX Runtime widens as many at once as the processor can, in a third of the
+    time; with numpy, this is the dearest step of scoring.
     """
     if values.dtype != np.float16 or values.size < _MANY:
         return values.astype(np.float32)
@@ -37,6 +37,8 @@ def _widening() -> InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = False  # which would keep the largest block for ever
+    options.enable_mem_pattern = False  # which would keep a plan for each length of a block
+    options.log_severity_level = 4  # what goes wrong is raised, and said once
     return onnxruntime.InferenceSession(_model(), options, providers=["CPUExecutionProvider"])
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float32
 
+from clipsieve.store.half import single
 from clipsieve.types import EmbeddedImage, FailedImage
 
 __all__ = [
@@ -196,7 +197,7 @@ def to_float32(column: pa.ChunkedArray) -> Float32[np.ndarray, "n d"]:
     """Return the embeddings that are not null, as an array, brought back to unit norm after their rounding to float16."""
     present = column.combine_chunks().drop_null()
     width = column.type.list_size
-    values: np.ndarray = present.flatten().to_numpy(zero_copy_only=False).reshape(-1, width).astype(np.float32)
+    values = single(present.flatten().to_numpy(zero_copy_only=False).reshape(-1, width))
     norms = np.sqrt(np.einsum("ij,ij->i", values, values))
     values /= np.maximum(norms, np.finfo(np.float32).tiny)[:, None]
     return values

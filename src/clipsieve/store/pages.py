@@ -24,17 +24,19 @@ _LEAF = [b"embedding", b"list", b"element"]
 _NULL, _NUMBER = 0, 3  # the definition levels of a list that is null, and of a number that is there
 _DATA_PAGE, _PLAIN, _RLE = 0, 0, 3
 _FIXED_LENGTH, _UNCOMPRESSED = 7, 0
+_MOST_ROWS = 2**24  # of larger parts, the general reader has its turn
 
 
 class PlainRows:
-    """Rows of float16 numbers where they lie, in one page after the other; those that are asked for are copied.
+    """Rows of float16 numbers where they lie, in one page after the other; a slice of them is an array of its own.
 
-    So what is worked on block by block comes from the file once, and goes no further than the processor's cache.
+    So what is worked on block by block comes from the file once, and goes no further than the processor's cache. The file stays
+    mapped as long as this lives: it may be replaced or removed meanwhile, and must not be shortened.
 
     Parameters
     ----------
     stretches : list of uint8 array
-        The octets of all rows together; a row may begin in one and end in the next. They keep the file mapped.
+        The octets of all rows together; a row may begin in one and end in the next.
     width : int
         d.
 
@@ -47,21 +49,34 @@ class PlainRows:
     def __init__(self, stretches: list[np.ndarray], width: int) -> None:
         self._stretches = stretches
         self._ends = np.cumsum([0, *map(len, stretches)])[1:]
-        self.shape = (int(self._ends[-1]) // (2 * width) if stretches else 0, width)
+        self.shape = (sum(map(len, stretches)) // (2 * width), width)
 
     def __getitem__(self, rows: slice) -> Float16[np.ndarray, "b d"]:
-        """Return some rows that follow each other, in an array of their own."""
-        first, end, _ = rows.indices(self.shape[0])
-        at, stop = 2 * self.shape[1] * first, 2 * self.shape[1] * max(first, end)
-        octets, n = np.empty(stop - at, dtype=np.uint8), 0
-        number = int(np.searchsorted(self._ends, at, side="right"))
+        """Return rows that follow each other; TypeError or ValueError for anything else."""
+        if not isinstance(rows, slice):
+            raise TypeError(f"rows are taken by a slice, not by {type(rows).__name__}")
+        first, end, step = rows.indices(self.shape[0])
+        if step != 1:
+            raise ValueError("rows are taken one after the other: the step of a slice is 1")
+        size = 2 * self.shape[1]
+        return self._octets(first * size, max(first, end) * size).view(np.float16).reshape(-1, self.shape[1])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:  # noqa: ANN401, FBT001 - as numpy calls it
+        """Return all rows, as `numpy.asarray` asks for them."""
+        if copy is False:
+            raise ValueError("rows that lie apart come as a copy, or not at all")
+        return self[:].astype(dtype or np.float16, copy=False)
+
+    def _octets(self, start: int, stop: int) -> UInt8[np.ndarray, "o"]:
+        octets, n = np.empty(stop - start, dtype=np.uint8), 0
+        number = int(np.searchsorted(self._ends, start, side="right"))
         while n < len(octets):
             stretch = self._stretches[number]
-            begin = at + n - (int(self._ends[number]) - len(stretch))
+            begin = start + n - (int(self._ends[number]) - len(stretch))
             some = stretch[begin : begin + len(octets) - n]
             octets[n : n + len(some)] = some
             n, number = n + len(some), number + 1
-        return octets.view(np.float16).reshape(-1, self.shape[1])
+        return octets
 
 
 def read_plain_embeddings(raw: memoryview, schema: pa.Schema) -> tuple[PlainRows, Bool[np.ndarray, "n"]] | None:
@@ -136,61 +151,52 @@ def _number(value: object) -> int:
 
 def _read(raw: memoryview, width: int) -> tuple[PlainRows, Bool[np.ndarray, "n"]] | None:
     n_all, chunks = _chunks(raw)
-    if 2 * sum(chunk.n_levels for chunk in chunks) > len(raw) + 2 * n_all:  # a level for each number, and each null row
+    # There is a level for each number, and one for each null row. Whatever else a damaged file says is not taken room for.
+    if n_all > _MOST_ROWS or 2 * sum(chunk.n_levels for chunk in chunks) > len(raw) + 2 * n_all:
         return None
     stretches: list[np.ndarray] = []
     missing: list[np.ndarray] = []
-    n_octets = n_rows = 0
+    n_octets = n_null = 0
     for chunk in chunks:
         at, left = chunk.offset, chunk.n_levels
         while left > 0:
-            start, stop, n_levels, others = _page(raw, at, left)
-            gone = _gone(others, n_octets // 2, width)
-            if stop - start != 2 * (n_levels - len(gone)):
+            start, stop, n_levels, nulls = _page(raw, at, left)
+            if stop - start != 2 * (n_levels - len(nulls)):
                 return None
             stretches.append(np.frombuffer(raw[start:stop], dtype=np.uint8))
-            missing.append(gone + n_rows)
-            n_octets, n_rows = n_octets + stop - start, n_rows + len(gone)
+            missing.append(_missing_rows(nulls, n_octets // 2, width) + n_null)
+            n_octets, n_null = n_octets + stop - start, n_null + len(nulls)
             at, left = stop, left - n_levels
         if left:
             return None
-    rows = np.concatenate(missing) if missing else np.zeros(0, dtype=np.int64)
-    present = np.ones(n_all, dtype=bool)
-    present[rows] = False
-    if n_octets != 2 * width * int(present.sum()) or len(rows) + int(present.sum()) != n_all:
+    if n_octets != 2 * width * (n_all - n_null):
         return None
+    present = np.ones(n_all, dtype=bool)
+    present[np.concatenate([np.zeros(0, dtype=np.int64), *missing])] = False
     return PlainRows(stretches, width), present
 
 
-@dataclass(frozen=True, slots=True)
-class _Others:
-    """The definition levels of a page that are not those of a number: where they are, and what they say."""
-
-    places: Int64[np.ndarray, "g"]
-    levels: UInt8[np.ndarray, "g"]
-
-
-def _gone(others: _Others, n_before: int, width: int) -> Int64[np.ndarray, "g"]:
+def _missing_rows(nulls: Int64[np.ndarray, "g"], n_before: int, width: int) -> Int64[np.ndarray, "g"]:
     """Return the rows of a page that are null, less the null rows before the page; ValueError if one begins within a row.
 
     Parameters
     ----------
-    others : _Others
-        Of the page.
+    nulls : int64 array of shape (g,)
+        The places among the levels of the page that say null.
     n_before : int
         Numbers in the pages before.
     width : int
         d.
     """
-    n_gone = np.arange(len(others.places))
-    numbers_before = n_before + others.places - n_gone
-    if (others.levels != _NULL).any() or (numbers_before % width).any():
-        raise ValueError("rows that are neither whole nor null")
+    n_gone = np.arange(len(nulls))
+    numbers_before = n_before + nulls - n_gone
+    if (numbers_before % width).any():
+        raise ValueError("a null within a row")
     return np.asarray(numbers_before // width + n_gone)
 
 
-def _page(raw: memoryview, at: int, most_levels: int) -> tuple[int, int, int, _Others]:
-    """Return where the numbers of a page begin and end, how many levels it has, and those that are no number's.
+def _page(raw: memoryview, at: int, most_levels: int) -> tuple[int, int, int, Int64[np.ndarray, "g"]]:
+    """Return where the numbers of a page begin and end, how many levels it has, and which of them are null.
 
     ValueError or IndexError if it is no page of the one layout.
     """
@@ -209,28 +215,33 @@ def _page(raw: memoryview, at: int, most_levels: int) -> tuple[int, int, int, _O
     start = at + 4 + size
     if not start <= stop <= len(raw):
         raise ValueError("cut short")
-    return start, stop, n_levels, _others(raw[at + 4 : start], n_levels)
+    return start, stop, n_levels, _nulls(raw[at + 4 : start], n_levels)
 
 
-def _others(raw: memoryview, n: int) -> _Others:
-    """Look through n levels of two bits each, in runs and bit-packed groups; a run of numbers costs nothing."""
-    places, levels, n_seen, at = [], [], 0, 0
+def _nulls(raw: memoryview, n: int) -> Int64[np.ndarray, "g"]:
+    """Return which of n levels of two bits each say null; ValueError if one says anything else but that there is a number.
+
+    They come in runs and in bit-packed groups. A run of numbers costs nothing, however long it is.
+    """
+    found, n_seen, at = [np.zeros(0, dtype=np.int64)], 0, 0
     while n_seen < n:
         head, at = read_varint(raw, at)
-        n_packed = 2 * (head >> 1) if head & 1 else 0
+        length = head >> 1
         if head & 1:
-            packed = np.frombuffer(raw[at : at + n_packed], dtype=np.uint8)
-            found = ((packed[:, None] >> np.array([0, 2, 4, 6], dtype=np.uint8)) & 3).reshape(-1)[: n - n_seen]
-            n_found, other = len(found), np.flatnonzero(found != _NUMBER)
+            packed = np.frombuffer(raw[at : at + 2 * length], dtype=np.uint8)
+            levels = ((packed[:, None] >> np.array([0, 2, 4, 6], dtype=np.uint8)) & 3).reshape(-1)[: n - n_seen]
+            length, at = len(levels), at + 2 * length  # the last group is filled up with levels that are none
         else:
-            n_found, level = min(head >> 1, n - n_seen), raw[at]
-            found, other = np.full(1, level, dtype=np.uint8), np.arange(0 if level == _NUMBER else n_found)
-        if not n_found:
-            raise ValueError("an empty run")
-        if len(other):
-            places.append(other + n_seen)
-            levels.append(found[other] if head & 1 else np.repeat(found, len(other)))
-        at, n_seen = at + (n_packed or 1), n_seen + n_found
-    if not places:
-        return _Others(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint8))
-    return _Others(np.concatenate(places), np.concatenate(levels))
+            if length > n - n_seen:
+                raise ValueError("a run that is too long")
+            levels, at = np.frombuffer(raw[at : at + 1], dtype=np.uint8), at + 1
+        if not length or not np.isin(levels, (_NULL, _NUMBER)).all():
+            raise ValueError("an empty run, or a level of rows that are neither whole nor null")
+        if head & 1:
+            found.append(np.flatnonzero(levels == _NULL) + n_seen)
+        elif levels[0] == _NULL:
+            found.append(np.arange(n_seen, n_seen + length))
+        n_seen += length
+    if at != len(raw):
+        raise ValueError("more levels than there are numbers")
+    return np.concatenate(found)
