@@ -34,6 +34,7 @@ CASES = {
     "all there": (1600, 700, []),  # several pages, which end within rows
     "some gone": (1600, 700, [0, 1, 2, 77, 1500, 1599]),
     "every second gone": (400, 512, list(range(0, 400, 2))),
+    "a third gone": (3000, 300, np.flatnonzero(np.random.default_rng(0).random(3000) < 0.3).tolist()),
     "all gone": (50, 8, list(range(50))),
     "one row": (1, 5, []),
     "none": (0, 5, []),

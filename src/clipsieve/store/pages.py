@@ -221,27 +221,40 @@ def _page(raw: memoryview, at: int, most_levels: int) -> tuple[int, int, int, In
 def _nulls(raw: memoryview, n: int) -> Int64[np.ndarray, "g"]:
     """Return which of n levels of two bits each say null; ValueError if one says anything else but that there is a number.
 
-    They come in runs and in bit-packed groups. A run of numbers costs nothing, however long it is.
+    They come in runs and in bit-packed groups. A run of numbers costs nothing, however long it is; where many rows are null,
+    there are many short groups, which are unpacked together.
     """
-    found, n_seen, at = [np.zeros(0, dtype=np.int64)], 0, 0
+    runs: list[np.ndarray] = []
+    groups, starts, n_seen, at = [], [], 0, 0
     while n_seen < n:
         head, at = read_varint(raw, at)
-        length = head >> 1
-        if head & 1:
-            packed = np.frombuffer(raw[at : at + 2 * length], dtype=np.uint8)
-            levels = ((packed[:, None] >> np.array([0, 2, 4, 6], dtype=np.uint8)) & 3).reshape(-1)[: n - n_seen]
-            length, at = len(levels), at + 2 * length  # the last group is filled up with levels that are none
+        length, is_packed = head >> 1, head & 1
+        if is_packed:
+            groups.append(raw[at : at + 2 * length])
+            starts.append(n_seen)
+            at, length = at + 2 * length, min(4 * len(groups[-1]), n - n_seen)  # the last one is filled up
         else:
-            if length > n - n_seen:
-                raise ValueError("a run that is too long")
-            levels, at = np.frombuffer(raw[at : at + 1], dtype=np.uint8), at + 1
-        if not length or not np.isin(levels, (_NULL, _NUMBER)).all():
-            raise ValueError("an empty run, or a level of rows that are neither whole nor null")
-        if head & 1:
-            found.append(np.flatnonzero(levels == _NULL) + n_seen)
-        elif levels[0] == _NULL:
-            found.append(np.arange(n_seen, n_seen + length))
+            level, at = raw[at], at + 1
+            if length > n - n_seen or level not in {_NULL, _NUMBER}:
+                raise ValueError("a run that is too long, or of rows that are neither whole nor null")
+            if level == _NULL:
+                runs.append(np.arange(n_seen, n_seen + length))
+        if not length:
+            raise ValueError("an empty run")
         n_seen += length
     if at != len(raw):
         raise ValueError("more levels than there are numbers")
-    return np.concatenate(found)
+    return np.sort(np.concatenate([_packed_nulls(groups, starts, n), *runs]))
+
+
+def _packed_nulls(groups: list[memoryview], starts: list[int], n: int) -> Int64[np.ndarray, "g"]:
+    """Return which levels of bit-packed groups say null; each group begins at its start, and none goes on beyond n."""
+    octets = np.frombuffer(b"".join(groups), dtype=np.uint8)
+    levels = ((octets[:, None] >> np.array([0, 2, 4, 6], dtype=np.uint8)) & 3).reshape(-1)
+    sizes = np.array([4 * len(group) for group in groups], dtype=np.int64)
+    offsets = np.array(starts, dtype=np.int64) - np.cumsum(sizes) + sizes
+    places = np.arange(len(levels)) + np.repeat(offsets, sizes)
+    levels, places = levels[places < n], places[places < n]
+    if not ((levels == _NULL) | (levels == _NUMBER)).all():
+        raise ValueError("rows that are neither whole nor null")
+    return np.asarray(places[levels == _NULL])
