@@ -77,4 +77,5 @@ def small_disk(tmp_path) -> Iterator[Path]:
     if done.returncode:
         pytest.skip(f"mounting a small disk needs root's rights: {done.stderr.strip()}")
     yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    # Lazily, whoever still has a file there: what stays mounted would stop pytest from removing its folders.
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
