@@ -356,7 +356,7 @@ def test_the_message_names_what_was_found_and_where():
 SEEDS = [dumps(np.arange(6, dtype=code).reshape(2, 3), p) for p in PROTOCOLS for code in ("<f4", ">f8")]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     content=st.sampled_from(SEEDS),
     changes=st.lists(
@@ -376,7 +376,7 @@ def test_a_mutated_file_is_an_array_or_refused(content, changes):
     array_or_refused(bytes(mutated))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.sampled_from([bytes([code]) for code in range(256)]) | st.binary(max_size=6), max_size=60))
 def test_random_opcodes_are_an_array_or_refused(pieces):
     array_or_refused(b"".join(pieces))
@@ -390,7 +390,7 @@ PIECES = [
 ]  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.sampled_from(PIECES), max_size=40))
 def test_the_words_of_numpy_in_any_order_are_an_array_or_refused(pieces):
     array_or_refused(b"".join(pieces) + b".")

@@ -214,7 +214,7 @@ SEED = saved_model(keras_variables((12, 2, 1)))
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(st.tuples(st.integers(0, len(SEED) - 1), st.integers(0, 255)), min_size=1, max_size=5),
     st.integers(0, len(SEED)),

@@ -79,7 +79,7 @@ def test_zero_and_infinite_rows_cannot_be_normalized():
             normalize(rows)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.lists(st.floats(-1e4, 1e4, width=32), min_size=3, max_size=3), min_size=1, max_size=6),
 )

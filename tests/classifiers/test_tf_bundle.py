@@ -124,7 +124,7 @@ def test_a_changed_number_is_found():
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(0, len(TRUE_INDEX) - 1), st.integers(1, 255))
 def test_a_changed_table_is_refused_or_the_same(position, mask):
     changed = bytearray(TRUE_INDEX)
@@ -219,7 +219,7 @@ TRUE_BLOCK = TRUE_INDEX[:591]  # as its index says
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(st.tuples(st.integers(0, 590), st.integers(0, 255), st.sampled_from("sid")), min_size=1, max_size=6),
 )
@@ -236,7 +236,7 @@ def test_a_forged_block_with_a_true_checksum_is_read_or_refused(changes):
 
 
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=60), st.binary(max_size=30), st.binary(max_size=80))
 def test_any_bytes_are_read_or_refused(header, value, anything):
     read_or_refused(table([(b"", header), (b"a", value)]), anything)

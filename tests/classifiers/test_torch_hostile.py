@@ -186,14 +186,14 @@ def changed_by(content, changes):
 CHANGES = st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255), st.sampled_from("sid")), min_size=1, max_size=6)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(CHANGES)
 def test_a_mutated_file_is_read_or_refused(changes):
     read_or_refused(changed_by(GOOD, changes))
     read_or_refused(archive(changed_by(PICKLED, changes), [FLOATS]))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, len(GOOD)), st.binary(max_size=40))
 def test_a_cut_or_random_file_is_read_or_refused(n, anything):
     read_or_refused(GOOD[:n])

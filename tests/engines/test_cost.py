@@ -52,7 +52,7 @@ def needed_s(found: Estimate, n_images: int) -> float:
     return n_images / (found.n_nodes * found.speed.images_per_s * found.efficiency)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(scans(), st.integers(1, 100_000))
 def test_the_nodes_have_the_time_that_the_images_take(scan, n_nodes):
     found = estimate_scan(**scan, n_nodes=n_nodes)
@@ -66,7 +66,7 @@ def test_the_nodes_have_the_time_that_the_images_take(scan, n_nodes):
         assert found.hours * 3600 == pytest.approx(needed_s(found, n_images))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(scans(), st.integers(1, 10_000), st.integers(1, 10_000))
 def test_more_nodes_never_take_longer(scan, n_nodes, n_more):
     few, many = estimate_scan(**scan, n_nodes=n_nodes), estimate_scan(**scan, n_nodes=n_nodes + n_more)
@@ -74,7 +74,7 @@ def test_more_nodes_never_take_longer(scan, n_nodes, n_more):
     assert many.node_hours >= few.node_hours * (1 - 1e-9)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(scans(), st.floats(1e-3, 1e6))
 def test_hours_give_the_least_nodes_and_these_give_the_hours(scan, hours):
     n_images = scan["images"].n_images
@@ -91,7 +91,7 @@ def test_hours_give_the_least_nodes_and_these_give_the_hours(scan, hours):
         assert estimate_scan(**scan, n_nodes=found.n_nodes - 1).hours > hours * (1 - 1e-9)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(scans(), st.integers(1, 1000))
 def test_bytes_add_up(scan, n_nodes):
     images, found = scan["images"], estimate_scan(**scan, n_nodes=n_nodes)
@@ -184,7 +184,7 @@ def test_decoding_takes_what_was_measured(megapixels, n_bytes, core_ms):
     assert found.basis == "measured"
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.floats(0.001, 1000), st.floats(1, 1e8), st.floats(1, 10), st.floats(1, 10))
 def test_larger_images_never_decode_faster(megapixels, n_bytes, more_pixels, more_bytes):
     small, large = decode_rate(megapixels, n_bytes), decode_rate(megapixels * more_pixels, n_bytes * more_bytes)

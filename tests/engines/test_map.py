@@ -23,9 +23,7 @@ from mapped_work import (
 from source_kinds import KINDS, folder, webdataset
 
 
-@pytest.fixture(
-    params=[pytest.param(LocalEngine(), id="threads"), pytest.param(Twice(), id="twice", marks=pytest.mark.slow)]
-)
+@pytest.fixture(params=[LocalEngine(), Twice()], ids=["threads", "twice"])
 def engine(request):
     return request.param
 

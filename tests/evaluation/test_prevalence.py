@@ -93,7 +93,7 @@ def test_one_stratum_of_a_large_data_set_has_the_interval_of_clopper_and_pearson
         np.testing.assert_allclose((found.low, found.high), (expected.low, expected.high), rtol=1e-6, atol=1e-9)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_one_stratum_of_any_data_set_holds_the_exact_interval_and_at_most_an_image_more(data):
     size = data.draw(st.integers(1, 300))
@@ -116,7 +116,7 @@ def test_what_was_judged_completely_is_known_exactly():
     assert beside.n_unwanted_high - 3 == pytest.approx(alone.n_unwanted_high, abs=1)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.integers(1, 10**6), st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=6))
 def test_the_interval_is_in_order_and_turns_over_with_the_question(strata):
     sizes = ints(*(size for size, _, _ in strata))
@@ -171,7 +171,7 @@ def test_where_all_is_flagged_nothing_is_missed_and_where_nothing_is_all():
     assert (nothing.share, nothing.high) == (0.0, 0.0)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.floats(0, 1), max_size=200), st.integers(1, 7))
 def test_strata_follow_the_order_and_none_is_empty(probability, max_strata):
     strata = choose_strata(np.array(probability, dtype=np.float64), max_strata)
@@ -231,7 +231,7 @@ def test_a_stratum_that_looks_certain_is_looked_at():
 
 
 @pytest.mark.slow
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(st.tuples(st.integers(1, 10**7), st.floats(0, 1)), min_size=1, max_size=6),
     st.floats(0.001, 0.9),

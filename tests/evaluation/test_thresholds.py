@@ -240,7 +240,7 @@ def test_a_threshold_that_passes_hands_its_level_on_and_one_that_fails_does_not(
     assert passing(ranks, n_flagged, np.array([10, 10, 8]), 0.5).tolist() == [True, False, False]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(1, 3000), st.floats(0.02, 0.99), st.floats(0.001, 0.6), st.sampled_from([2, 10, 10**6]))
 def test_no_ladder_spends_more_than_there_is(n, precision, tail, n_values):
     scores = np.random.default_rng(n).integers(0, n_values, n) / n_values
@@ -257,7 +257,7 @@ def test_recall_of_continuous_scores_has_the_distribution_of_an_order_statistic(
     assert kstest([1 - point.threshold for point in found], beta(200 - k + 1, k).cdf).pvalue > 0.01
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(1, 400), st.floats(0.05, 0.99), st.floats(0.5, 0.99))
 def test_the_rank_is_the_largest_that_the_binomial_allows(n, recall, confidence):
     probability = np.arange(1, n + 1) / n
@@ -267,7 +267,7 @@ def test_the_rank_is_the_largest_that_the_binomial_allows(n, recall, confidence)
     assert at_least <= round((found or 0) * n) <= at_most
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.data())
 def test_drawing_without_replacement_breaks_no_promise_of_recall(data):
     size = data.draw(st.integers(1, 300))
@@ -305,7 +305,7 @@ def test_the_bound_lies_between_the_target_and_what_was_observed():
         assert 0.8 <= found.bound < found.precision
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 1)), min_size=1, max_size=60), st.floats(0, 1))
 def test_the_intervals_are_those_of_scipy(images, threshold):
     probability = np.array([p for p, _ in images], dtype=np.float64)
@@ -385,7 +385,7 @@ def test_one_label_is_not_enough_and_says_so():
             promise_precision(*one, precision=0.9, candidates=candidates)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(st.tuples(st.sampled_from([0.0, 0.25, 0.3, 0.9, 1.0]), st.booleans()), min_size=1, max_size=80),
     st.floats(0.01, 0.99),

@@ -44,7 +44,7 @@ def test_a_whole_tar_has_no_damage(kind):
     assert (len(found.images), found.damage) == (5, None)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(KINDS), st.floats(0, 1, exclude_max=True))
 def test_wherever_a_tar_is_cut_what_is_whole_comes_out(kind, share):
     whole = index(WHOLE[kind])
@@ -220,7 +220,7 @@ def test_random_damage_never_raises():
             index(bytes(content))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(KINDS), st.booleans(), st.floats(0, 1, exclude_max=True))
 def test_wherever_the_bytes_end_the_source_gives_whole_images_and_one_row(kind, packed, share):
     whole = index(WHOLE[kind])

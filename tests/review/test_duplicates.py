@@ -31,7 +31,7 @@ def draw(seed: int, n: int, spread: float, dim: int = 16) -> np.ndarray:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(0, 120), st.floats(0, 0.6), st.floats(0.3, 1), st.integers(1, 40))
 def test_the_same_as_one_image_after_the_other(seed, n, spread, min_similarity, block):
     unit, rows = draw(seed, n, spread), np.random.default_rng(seed).permutation(1000)[:n]

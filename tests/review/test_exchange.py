@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipsieve.engines import read_image_verdicts
@@ -51,7 +51,7 @@ FIELDS_DRAWN = st.fixed_dictionaries(
 SEVERAL = st.lists(FIELDS_DRAWN, max_size=4, unique_by=lambda each: each["verdict_id"])
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=60)
+@settings(max_examples=60)
 @given(SEVERAL)
 def test_every_row_comes_back_as_it_was(drawn):
     # Made here: the checks of types ask for random numbers, which a strategy must not.

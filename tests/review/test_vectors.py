@@ -75,7 +75,7 @@ def index_of(stored: np.ndarray, is_present: np.ndarray | None = None) -> Vector
     return index
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(0, 10_000),
     st.integers(1, 300),
@@ -106,7 +106,7 @@ def test_the_same_as_comparing_all(seed, n_rows, dim, n, spread, dtype):
     assert len(set(rows.tolist())) == len(expected)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.integers(0, 10_000),
     st.integers(1, 200),

@@ -248,7 +248,7 @@ def test_records_of_csv_are_kept_byte_by_byte(tmp_path, mark, pack, delimiter, r
         assert found == mark + lines[0] + b"".join(line for number, line in enumerate(lines) if number in gone)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(
         st.sampled_from([b"a", b",", b'"', b'""', b"\r", b"\n", b"\r\n", b"\xff", b"\0", "é".encode()]), max_size=25

@@ -79,7 +79,6 @@ def test_every_answer_is_one_that_the_description_names(document, method, path, 
 
     @settings(
         max_examples=25,
-        deadline=None,
         derandomize=True,
         database=None,
         phases=[Phase.generate],
