@@ -311,9 +311,9 @@ def test_an_element_type_that_is_no_number_is_refused(dtype):
     ],
 )
 def test_a_length_that_the_file_does_not_have_is_refused_at_once(declared):
-    started = time.monotonic()
+    started = time.thread_time()
     refused(b"\x80\x05" + declared)
-    assert time.monotonic() - started < 1
+    assert time.thread_time() - started < 1
 
 
 def test_tuples_within_tuples_are_refused():
@@ -327,11 +327,11 @@ def test_tuples_within_tuples_are_refused():
 @pytest.mark.parametrize("last", [b"\x93.", b"\x85cnumpy\ndtype\nq\xfe0h\xfeh\xfdR.", b"R.", b"b.", b".", b"\x93R."])
 def test_tuples_that_double_at_each_step_cost_no_time(last):
     laughs = b"".join(b"q" + bytes([i]) + b"h" + bytes([i]) + b"\x86" for i in range(100))
-    started = time.monotonic()
+    started = time.thread_time()
     refused(b"\x80\x04\x8c\x05numpycnumpy\ndtype\n)" + laughs + b"\x85" + last.replace(b"h\xfd", b""))
     refused(b"\x80\x04cnumpy\ndtype\n)" + laughs + last)
     refused(b"\x80\x04cnumpy\ndtype\n)" + laughs + b"\x85" + last)
-    assert time.monotonic() - started < 1
+    assert time.thread_time() - started < 1
 
 
 def test_one_text_encoded_again_and_again_is_refused_before_it_fills_the_memory():

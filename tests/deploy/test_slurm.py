@@ -182,7 +182,7 @@ def test_the_jobs_status_is_the_commands_and_nothing_is_left_running(slurm: Slur
 def test_a_worker_that_does_not_join_ends_the_job_in_time_with_a_message(slurm: Slurm) -> None:
     begin = time.monotonic()
     done = slurm.run("scan", "a", "-o", "b", LOST="n2", CLIPSIEVE_JOIN_SECONDS="1")
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 30
     assert done.returncode == 1
     assert "error: 2 of 3 nodes have joined in 1 s" in done.stderr
     assert "clipsieve-71234-n2.log" in done.stderr
@@ -203,7 +203,7 @@ def test_a_ray_node_that_ends_is_named_at_once(slurm: Slurm, broken: str) -> Non
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_the_command_and_every_node(slurm: Slurm, number: signal.Signals, status: int) -> None:
     with slurm.start("scan", "a", "-o", "b", LONG="yes") as job:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while len(slurm.pids()) < 4 and time.monotonic() < deadline:
             time.sleep(0.02)
         assert all(is_alive(pid) for pid in slurm.pids())

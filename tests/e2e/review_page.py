@@ -20,9 +20,9 @@ COMMAND = [sys.executable, "-m", "clipsieve", "review"]
 FAULTS = (
     "addEventListener('securitypolicyviolation', e => console.error('policy: ' + e.violatedDirective + e.blockedURI))"
 )
-# What was handed out, and a server that takes its time.
-TAKEN = """const ask = window.fetch; window.taken = []; window.slow = {}; window.fetch = async (...how) => {
-  if (window.slow[how[0]]) await new Promise(go => setTimeout(go, window.slow[how[0]]));
+# What was handed out, and a server that takes as long as a test wants it to.
+TAKEN = """const ask = window.fetch; window.taken = []; window.held = null; window.fetch = async (...how) => {
+  while (window.held === how[0]) await new Promise(go => setTimeout(go, 20));
   const answer = await ask(...how);
   if (how[0] === "/api/take" && answer.ok) {
     answer.clone().json().then(({items}) => window.taken.push(...items.map(item => item.row)))
@@ -31,6 +31,7 @@ TAKEN = """const ask = window.fetch; window.taken = []; window.slow = {}; window
   return answer;
 }"""
 PATIENCE_S = 20
+MOST_TILES = 24  # on a page of images
 
 
 def until(what, say: str = "") -> None:
@@ -186,7 +187,16 @@ class Reviewer:
         self.press("q")
         with self.page.expect_response("**/api/take"):
             self.page.locator("#queues-dialog").get_by_role("button", name=title).first.click()
-        self.page.wait_for_timeout(100)
+        until(lambda: self.count("[role=option]") or "Waiting" not in self.text("#message"), "the queue did not come")
+
+    def widen(self) -> None:
+        """Ask for the group at a lower likeness, and wait until all that is in it is shown."""
+        with self.page.expect_response("**/api/group") as answer:
+            self.page.locator("#min-similarity").evaluate(
+                "one => { one.value = 0.5; one.dispatchEvent(new Event('input')); }"
+            )
+        n = min(len(answer.value.json()["items"]), MOST_TILES)
+        until(lambda: self.count("[role=option]") == n, "the group did not come")
 
 
 def current(rows: list[VerdictRow]) -> dict[str, Choice]:

@@ -330,7 +330,7 @@ def test_the_batch_is_looked_for_once(tower):
 def test_time_is_taken_over_enough_calls():
     calls = []
     took = seconds_for(lambda _: calls.append(time.sleep(0.005)), torch.zeros(1), at_least_s=0.03)
-    assert 0.005 <= took < 0.05
+    assert 0.005 <= took < 0.5
     assert len(calls) >= 3
 
 

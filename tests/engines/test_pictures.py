@@ -257,7 +257,7 @@ def test_a_source_that_hangs_costs_its_time_and_no_more(folder_run):
         originals.close()
         assert waiting.result() == NoPicture("the pictures have been closed")
     assert originals.read(places(run)[0]) == NoPicture("the pictures have been closed")
-    assert time.monotonic() - begun_s < 5
+    assert time.monotonic() - begun_s < 15  # it hangs for 20
     hangs.set()
 
 

@@ -17,6 +17,7 @@ from clipsieve.engines.pool import DecodePool
 from clipsieve.errors import EngineError
 from clipsieve.images import DecodeLimits
 from clipsieve.types import DecodedImage, FailedImage, Failure, FailureCode, FailureStep, ImageRef, Preprocessing
+from open_files import open_files, opened_since
 
 RECIPE = Preprocessing(8, "shortest", "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -140,18 +141,18 @@ def test_closing_in_the_middle_ends_every_process_at_once():
             next(decode.map(refs([photo(0), *[photo(i % 200, 400) for i in range(40)]])))
             processes = [worker.process for worker in decode._workers]
             closing_s = time.monotonic()
-        assert time.monotonic() - closing_s < 5
+        assert time.monotonic() - closing_s < 15
         assert all(process.returncode is not None for process in processes)
 
 
 def test_closing_settles_what_was_asked_for_and_leaves_nothing_open():
-    before = {path.name for path in Path("/proc/self/fd").iterdir()}
+    before = open_files()
     with pool(1) as decode:
         futures = [decode.submit(ref) for ref in refs([photo(i, 300) for i in range(30)])]
     assert all(future.done() for future in futures)
     with pytest.raises(RuntimeError, match="closed"):
         decode.submit(refs([photo(1)])[0])
-    assert {path.name for path in Path("/proc/self/fd").iterdir()} == before
+    assert not opened_since(before)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode-")]
 
 

@@ -35,6 +35,8 @@ def decode_or_obey(ref, limits, recipe, *, exact):
         time.sleep(600)
     if ref.content.startswith(b"slow"):
         time.sleep(0.5)
+    while ref.content.startswith(b"wait") and not pathlib.Path({log!r} + ".go").exists():
+        time.sleep(0.01)
     return decode(ref, limits, recipe, exact=exact)
 
 fitted.decode_fitted = decode_or_obey
@@ -63,13 +65,22 @@ def odd_decoder(tmp_path, monkeypatch) -> Path:
     return log
 
 
-def decode_together(contents: list[bytes], *, max_seconds: float = 60.0) -> list:
+def wait_until_begun(log: Path, name: str) -> None:
+    until = time.monotonic() + 30
+    while name not in log.read_text():
+        assert time.monotonic() < until, f"{name} still waits"
+        time.sleep(0.01)
+
+
+def decode_together(log: Path, contents: list[bytes], *, max_seconds: float = 60.0) -> list:
     """Decode files that all wait before a worker is free: the first one is in its way."""
     with pool(max_seconds=max_seconds) as decode:
-        futures = [decode.submit(ref("first", b"slow"))]
-        time.sleep(0.2)
-        futures += [decode.submit(ref(str(i), content)) for i, content in enumerate(contents)]
-        return [future.result() for future in futures][1:]
+        first = decode.submit(ref("first", b"wait"))
+        wait_until_begun(log, "wait")
+        futures = [decode.submit(ref(str(i), content)) for i, content in enumerate(contents)]
+        Path(f"{log}.go").touch()
+        assert codes([first.result()]) == [FailureCode.NOT_AN_IMAGE]
+        return [future.result() for future in futures]
 
 
 def assert_only_these_fail(found: list, wanted: dict[int, FailureCode]) -> None:
@@ -82,7 +93,7 @@ def assert_only_these_fail(found: list, wanted: dict[int, FailureCode]) -> None:
 def test_a_crash_between_fifteen_images_costs_itself_alone(odd_decoder):
     contents = [png(i) for i in range(16)]
     contents[7] = b"crash"
-    found = decode_together(contents)
+    found = decode_together(odd_decoder, contents)
     assert_only_these_fail(found, {7: FailureCode.DECODER_CRASHED})
     assert found[7].failure.detail == "the decoder process died: SIGSEGV"
     assert odd_decoder.read_text().split().count("crash") == 2  # together, and alone
@@ -93,7 +104,7 @@ def test_a_hang_between_fifteen_images_costs_itself_alone(odd_decoder):
     contents = [png(i) for i in range(16)]
     contents[3] = b"hang"
     begun_s = time.monotonic()
-    found = decode_together(contents, max_seconds=2.0)
+    found = decode_together(odd_decoder, contents, max_seconds=2.0)
     assert_only_these_fail(found, {3: FailureCode.TIMED_OUT})
     assert found[3].failure.detail == "not decoded within 2 s"
     assert odd_decoder.read_text().split().count("hang") == 2
@@ -104,24 +115,21 @@ def test_a_hang_between_fifteen_images_costs_itself_alone(odd_decoder):
 def test_crashes_and_hangs_in_one_request_cost_themselves_alone(odd_decoder):
     contents = [png(i) for i in range(16)]
     contents[0], contents[9], contents[15] = b"crash", b"hang", b"crash"
-    found = decode_together(contents, max_seconds=2.0)
+    found = decode_together(odd_decoder, contents, max_seconds=2.0)
     crashed, hung = FailureCode.DECODER_CRASHED, FailureCode.TIMED_OUT
     assert_only_these_fail(found, {0: crashed, 9: hung, 15: crashed})
 
 
 @pytest.mark.slow
 def test_images_that_each_take_less_than_their_time_are_no_failures_together(odd_decoder):
-    found = decode_together([b"slow"] * 8, max_seconds=2.0)
+    found = decode_together(odd_decoder, [b"slow"] * 8, max_seconds=2.0)
     assert codes(found) == [FailureCode.NOT_AN_IMAGE] * 8
 
 
 def test_nobody_waits_for_a_request_to_be_filled(odd_decoder):
     def slow_source():
         yield ref("0", b"alone")
-        until = time.monotonic() + 30
-        while "alone" not in odd_decoder.read_text():
-            assert time.monotonic() < until, "the first image still waits"
-            time.sleep(0.01)
+        wait_until_begun(odd_decoder, "alone")
         yield ref("1", png(1))
 
     with pool() as decode:

@@ -3,11 +3,11 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from clipsieve.engines.shared_memory import open_segment
+from open_files import open_files, opened_since
 
 
 @pytest.fixture(params=["memory", "file"])
@@ -39,7 +39,7 @@ def test_another_process_writes_into_it(kind):
 
 
 def test_a_size_that_cannot_be_leaves_no_descriptor(kind):
-    before = sorted(Path("/proc/self/fd").iterdir())
+    before = open_files()
     with pytest.raises(OSError, match="Invalid"):
         open_segment(-1)
-    assert sorted(Path("/proc/self/fd").iterdir()) == before
+    assert not opened_since(before)

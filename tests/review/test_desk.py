@@ -345,11 +345,11 @@ def test_two_pages_of_one_person_get_different_images(desk):
 
 
 def test_what_a_page_has_before_it_stays_its_own(run, ledger):
-    desk = Desk(run, ledger, DeskOptions(n_workers=1, lease_s=0.8))
+    desk = Desk(run, ledger, DeskOptions(n_workers=1, lease_s=2.0))
     try:
         mine = [item["row"] for item in desk.take(session("ann"), HIGHEST, 5)["items"]]
         for _ in range(4):
-            time.sleep(0.4)
+            time.sleep(0.8)
             more = desk.take(session("ann"), HIGHEST, 1, mine)["items"]
             mine += [item["row"] for item in more]
         others = desk.take(session("bob"), HIGHEST, 100)["items"]

@@ -38,7 +38,7 @@ def test_a_thing_is_made_once_for_all_who_ask_meanwhile_and_again_later():
 
     def make() -> int:
         made.append(1)
-        time.sleep(0.1)
+        time.sleep(0.5)
         return len(made)
 
     with ThreadPoolExecutor(32) as threads:
@@ -50,7 +50,7 @@ def test_all_who_ask_get_the_error_and_the_next_one_tries_anew():
     once: Once[str, int] = Once()
 
     def fail() -> int:
-        time.sleep(0.05)
+        time.sleep(0.3)
         raise OSError("gone")
 
     with ThreadPoolExecutor(4) as threads:

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.slow
 class Handler(http.server.SimpleHTTPRequestHandler):
     def do_GET(self):
         if "hang" in self.path:
+            self.server.asked.set()
             self.server.released.wait(60)
             return
         super().do_GET()
@@ -35,16 +36,21 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def site(tmp_path):
+def server(tmp_path):
     (tmp_path / "www").mkdir()
     handler = functools.partial(Handler, directory=str(tmp_path / "www"))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.released = threading.Event()
+        server.asked, server.released = threading.Event(), threading.Event()
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield tmp_path / "www", f"http://127.0.0.1:{server.server_port}"
+        yield server
         server.released.set()
         server.shutdown()
+
+
+@pytest.fixture
+def site(tmp_path, server):
+    return tmp_path / "www", f"http://127.0.0.1:{server.server_port}"
 
 
 def do(location, run, encoder=None):
@@ -109,15 +115,15 @@ def test_a_server_that_stays_silent_costs_a_bounded_time(site, monkeypatch):
     assert refs[1].content == png(0)
 
 
-def test_ctrl_c_ends_a_scan_that_waits_for_a_silent_server(site, tmp_path):
+def test_ctrl_c_ends_a_scan_that_waits_for_a_silent_server(site, server, tmp_path):
     www, url = site
     (www / "t.csv").write_text("url\n" + f"{url}/hang.png\n" * 40)
     words = [sys.executable, "-m", "clipsieve", "scan", str(www / "t.csv"), "-o", str(tmp_path / "run"), "-q"]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    time.sleep(3)
+    assert server.asked.wait(60)
     assert process.poll() is None
     os.killpg(process.pid, signal.SIGINT)
-    _, complaints = process.communicate(timeout=10)
+    _, complaints = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "goes on where this one stopped" in complaints
     assert not (tmp_path / "run" / ".lock").exists()

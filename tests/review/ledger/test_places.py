@@ -127,7 +127,7 @@ def test_another_process_that_keeps_hold_is_waited_for_and_then_named(tmp_path, 
 
 
 def test_whoever_waits_behind_one_who_waits_gives_up_too_and_readers_go_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(database_module, "WAIT_S", 0.3)
+    monkeypatch.setattr(database_module, "WAIT_S", 1)
     path = tmp_path / "verdicts.db"
     with open_ledger(path, "run") as ledger, ThreadPoolExecutor(12) as pool:
         holder = sqlite3.connect(path, isolation_level=None)
@@ -136,9 +136,9 @@ def test_whoever_waits_behind_one_who_waits_gives_up_too_and_readers_go_on(tmp_p
         done = [pool.submit(ledger.append, [row(f"v{number}")]) for number in range(4)]
         done += [pool.submit(ledger.release, ["a"], "ann") for _ in range(8)]
         assert ledger.rows() == []
-        assert time.monotonic() - started < 0.3
+        assert not any(each.done() for each in done)
         assert all(isinstance(each.exception(), LedgerError) for each in done)
-        assert time.monotonic() - started < 3  # and not one after the other
+        assert time.monotonic() - started < 8  # and not one after the other
         holder.close()
 
 

@@ -17,8 +17,10 @@ export class Finding {
 
   async found(kind, about, path, body) {
     if (!this.canFind()) return;
+    const { base } = this.review;
     try {
       const answer = await call(path, { ...body, is_blind: this.review.isBlind });
+      if (this.review.base !== base) return; // another queue was begun meanwhile, which may be a blind one
       this.review.push(new View(kind, { ...about, elapsedS: answer.elapsed_s }, answer.items));
       say(`${plural(answer.items.length, "image")} found`);
       this.review.grid.focus();
