@@ -30,7 +30,7 @@ TAKEN = """const ask = window.fetch; window.taken = []; window.held = null; wind
   }
   return answer;
 }"""
-PATIENCE_S = 20
+PATIENCE_S = 60  # on a busy machine
 MOST_TILES = 24  # on a page of images
 
 
@@ -58,9 +58,14 @@ class Server:
         self.process = subprocess.Popen(
             [*COMMAND, str(self.run.path), *where, *self.options], stdout=self.log, stderr=subprocess.STDOUT, text=True
         )
-        until(lambda: self.process.poll() is not None or "token=" in self._said(), "the server did not start")
-        found = re.search(r"http://\S+token=\S+", self._said())
-        assert found, self._said()
+        try:
+            until(lambda: self.process.poll() is not None or "token=" in self._said())
+            found = re.search(r"http://\S+token=\S+", self._said())
+            assert found
+        except AssertionError as error:
+            said = self._said()
+            self.kill()
+            raise AssertionError(f"the server did not start: {said}") from error
         self.url = found[0]
 
     def _said(self) -> str:
