@@ -1,11 +1,15 @@
 """What the package as a whole promises: a light import, one sorted public list, layers, types, style."""
 
+import re
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 from PIL import Image
 
 import clipsieve
@@ -102,3 +106,19 @@ def test_no_module_outgrows_a_reader(path: Path) -> None:
 
 def test_contributing_fits_on_a_page() -> None:
     assert len((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines()) <= 50
+
+
+# What else is chosen asks for newer ones (s3fs for fsspec, and that for datasets), or the tests do (jaxtyping).
+NEWER = {"datasets", "fsspec", "jaxtyping"}
+NOT_TRIED = {"gs", "torch"}
+
+
+def test_the_oldest_versions_that_are_allowed_are_those_that_are_tried() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = {name: lines for name, lines in project["optional-dependencies"].items() if name not in NOT_TRIED}
+    wanted = [Requirement(line) for line in sum(extras.values(), project["dependencies"])]
+    tried = dict(re.findall(r"^([\w-]+)==(\S+)", (ROOT / "requirements/lowest.txt").read_text(), re.MULTILINE))
+    for one in wanted:
+        found, (bound,) = Version(tried[one.name]), one.specifier
+        assert found in one.specifier, one
+        assert one.name in NEWER or found.release[:2] == (*Version(bound.version).release, 0)[:2], one
