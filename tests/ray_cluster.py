@@ -12,7 +12,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from clipsieve.encoders import Encoder, EncoderChoice, load_encoder
-from clipsieve.types import EncoderIdentity
+from clipsieve.sources.folder import FolderSource
+from clipsieve.types import EncoderIdentity, ImageRef, Shard
 from tiny_encoder import TinyEncoder
 
 OBJECT_STORE_BYTES = 100 * 1024**2
@@ -269,6 +270,71 @@ class ToldChoice(WatchedChoice):
         """What was written down: process and GPUs of each loading."""
         lines = Path(f"{self.log_path}.loads").read_text().splitlines()
         return [(pid, gpus) for pid, _, gpus in (line.partition(" ") for line in lines)]
+
+
+MOST_DEATHS = 20  # were that many not noticed, a test would wait for ever
+
+
+class Deaths:
+    """Ends the processes of a cluster that come here, as want of memory would, and counts them."""
+
+    def __init__(self, log_path: str) -> None:
+        self._log = Path(f"{log_path}.deaths")
+        self._log.touch()
+        self._spared = os.getpid()
+
+    @property
+    def n(self) -> int:
+        return self._log.stat().st_size
+
+    def come(self) -> None:
+        if os.getpid() != self._spared and self.n < MOST_DEATHS:
+            with self._log.open("ab", buffering=0) as log:
+                log.write(b"x")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlyChoice(WatchedChoice):
+    """An encoder that ends its process when it is given an image of so much red; another one takes it long."""
+
+    deaths: Deaths | None = None
+    deadly: int = 0
+    slow: int = 0
+
+    def load(self) -> Encoder:
+        """Return the encoder."""
+        return Deadly(self._inner(), self)
+
+
+class Deadly(Watched):
+    """Ends at some image, and encodes the others."""
+
+    def __init__(self, inner: Encoder, choice: DeadlyChoice) -> None:
+        super().__init__(inner, choice.log_path, choice.pause_s)
+        self._choice = choice
+
+    def encode_images(self, pixels: np.ndarray) -> np.ndarray:
+        reds = pixels[:, 0, 0, 0]
+        if self._choice.deadly in reds and self._choice.deaths is not None:
+            time.sleep(self._pause_s / 2)
+            self._choice.deaths.come()
+        if self._choice.slow in reds:
+            time.sleep(3 * self._pause_s)
+        return super().encode_images(pixels)
+
+
+class DeadlyFolder(FolderSource):
+    """A folder of which one part ends the process that reads it."""
+
+    def __init__(self, root: Path, deaths: Deaths, deadly: int) -> None:
+        super().__init__(root)
+        self._deaths, self._deadly = deaths, deadly
+
+    def read(self, shard: Shard) -> Iterator[ImageRef]:
+        if shard.index == self._deadly:
+            self._deaths.come()
+        yield from super().read(shard)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,12 @@ from typing import Any
 import pyarrow as pa
 
 from clipsieve.engines.base import Engine, FinishedShard, Item, Result, ScanJob
+from clipsieve.engines.ray.attempts import Attempts, counted
 from clipsieve.engines.ray.cluster import RayCluster, in_words
 from clipsieve.engines.ray.encoder import RayEncoder
 from clipsieve.engines.ray.layout import Layout, block_bytes
-from clipsieve.engines.ray.stages import Decoding, EncodeBatches, Encoding, decode_shards, pack_shard, table_of
+from clipsieve.engines.ray.stages import Decoding, EncodeBatches, Encoding, decode_shards
+from clipsieve.engines.ray.wire import pack_shard, table_of
 from clipsieve.errors import EngineError, UsageError
 from clipsieve.types import Shard
 
@@ -60,8 +62,9 @@ class RayEngine(Engine):
         batch_size = self.batch_size or job.encoder.best_batch_size
         job.encoder.close()  # its GPU is for the pool
         arriving: dict[int, dict[int, tuple[pa.Table, int]]] = {}
-        with in_words(), _settings(job.encoder.layout, block_bytes(job.encoder.recipe.size_px, batch_size)):
-            for row in self._encoded(job, list(todo.values()), batch_size):
+        settings = _settings(job.encoder.layout, block_bytes(job.encoder.recipe.size_px, batch_size))
+        with in_words(), settings, counted() as attempts:
+            for row in self._encoded(job, list(todo.values()), batch_size, attempts):
                 part, number = row["part"].as_py(), row["number"].as_py()
                 batches = arriving.setdefault(part, {})
                 if part not in todo or number in batches:
@@ -77,13 +80,17 @@ class RayEngine(Engine):
                 hint="the same command again goes on; Ray's logs may say more",
             )
 
-    def _encoded(self, job: ScanJob, shards: list[Shard], batch_size: int) -> Iterator[dict[str, pa.Scalar]]:
+    def _encoded(
+        self, job: ScanJob, shards: list[Shard], batch_size: int, attempts: Attempts
+    ) -> Iterator[dict[str, pa.Scalar]]:
         import ray.data
 
         assert isinstance(job.encoder, RayEncoder)  # noqa: S101 - `embed` has seen to it
         encoder, layout = job.encoder, job.encoder.layout
-        decoding = Decoding(uuid.uuid4().hex, job.source, encoder.recipe, job.options, job.known, batch_size)
-        encoding = Encoding(encoder.choice, encoder.identity, encoder.n_images, batch_size, job.options_fingerprint)
+        decoding = Decoding(uuid.uuid4().hex, job.source, encoder.recipe, job.options, job.known, batch_size, attempts)
+        encoding = Encoding(
+            encoder.choice, encoder.identity, encoder.n_images, batch_size, job.options_fingerprint, attempts
+        )
         listed = [{"shards": [pack_shard(shard) for shard in group]} for group in _grouped(shards, layout.n_decoders)]
         calls = encoder.n_parallel + 1  # one more than it works at, which it takes up at once
         blocks = (

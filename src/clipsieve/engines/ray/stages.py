@@ -1,50 +1,39 @@
-"""What the workers of a cluster do: decode shards in batches, encode batches. Plain functions of tables; no Ray in here.
+"""What the workers of a cluster do: decode shards in batches, encode batches. Plain functions of tables.
 
 A row is one batch, so that it stays whole whatever Ray makes of blocks: the encoder gets the same batches as on one machine, and
-gives the same bytes. What is known of each input goes as JSON, pixels and embeddings as the bytes that they are.
+gives the same bytes.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
 import re
 import socket
 import threading
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from clipsieve._version import __version__
 from clipsieve.encoders import Encoder
 from clipsieve.encoders.load import EncoderChoice
-from clipsieve.engines.base import Row, tabulate
-from clipsieve.engines.batches import Batch, decode_batches, encode_batch, open_pool
+from clipsieve.engines.base import tabulate
+from clipsieve.engines.batches import decode_batches, encode_batch, open_pool
 from clipsieve.engines.options import ScanOptions
 from clipsieve.engines.pool import DecodePool
+from clipsieve.engines.ray.attempts import Attempts, worker_id
+from clipsieve.engines.ray.wire import image_ids, pack_batch, pack_table, unpack_batch, unpack_shard
 from clipsieve.errors import EncoderMismatchError, EngineError, SourceError
 from clipsieve.remote.connect import is_url
 from clipsieve.sources import Source
 from clipsieve.store import StoredEmbeddings
-from clipsieve.types import (
-    DecodedImage,
-    EmbeddedImage,
-    EncoderIdentity,
-    FailedImage,
-    Failure,
-    FailureCode,
-    FailureStep,
-    FileFacts,
-    ImageRef,
-    Preprocessing,
-    Shard,
-)
+from clipsieve.types import EncoderIdentity, Preprocessing
 
-__all__ = ["Decoding", "Encoding", "decode_shards", "pack_shard", "table_of"]
+__all__ = ["Decoding", "EncodeBatches", "Encoding", "decode_shards"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,6 +46,8 @@ class Decoding:
         Tells one scan from another: what a worker keeps serves as long as the scan goes on.
     source, recipe, options, known, batch_size
         As `decode_batches` and `open_pool` take them.
+    attempts : Attempts
+        Where each shard that is begun is counted.
     version : str
         Of the clipsieve that began.
     """
@@ -67,6 +58,7 @@ class Decoding:
     options: ScanOptions
     known: StoredEmbeddings
     batch_size: int
+    attempts: Attempts
     version: str = __version__
 
 
@@ -86,6 +78,8 @@ class Encoding:
         The most images in a batch.
     options_fingerprint : str
         Of the run, for its parts to carry.
+    attempts : Attempts
+        Where each batch that is begun is counted.
     version : str
         Of the clipsieve that began.
     """
@@ -95,17 +89,8 @@ class Encoding:
     n_images: int | None
     batch_size: int
     options_fingerprint: str
+    attempts: Attempts
     version: str = __version__
-
-
-def pack_shard(shard: Shard) -> str:
-    """Return a shard as JSON: its members may be bytes of names that Arrow's strings do not hold."""
-    return json.dumps(asdict(shard))
-
-
-def _unpack_shard(text: str) -> Shard:
-    facts = json.loads(text)
-    return Shard(**{**facts, "members": tuple(facts["members"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,58 +152,13 @@ def decode_shards(shards: pa.Table, told: Decoding) -> Iterator[pa.Table]:
     told : Decoding
         What else is needed.
     """
-    kept = _kept_for(told)
     for text in itertools.chain.from_iterable(shards.column("shards").to_pylist()):
-        shard = _unpack_shard(text)
-        batches = decode_batches(kept.pool, kept.source, [shard], told.batch_size)
-        for number, (_, batch) in enumerate(batches):
-            yield _pack_batch(shard, number, batch)
-
-
-def _pack_batch(shard: Shard, number: int, batch: Batch) -> pa.Table:
-    pixels = [row.pixels for row in batch if isinstance(row, DecodedImage)]
-    reused = [row.embedding for row in batch if isinstance(row, EmbeddedImage)]
-    return pa.table(
-        {
-            "part": pa.array([shard.index], pa.int64()),
-            "number": pa.array([number], pa.int64()),
-            "inputs": pa.array([shard.fingerprint], pa.string()),
-            "rows": pa.array([json.dumps([_told(row) for row in batch])], pa.large_string()),
-            "pixels": _one_cell(np.stack(pixels) if pixels else np.zeros(0, np.uint8)),
-            "reused": _one_cell(np.stack(reused) if reused else np.zeros(0, np.float32)),
-        }
-    )
-
-
-def _one_cell(values: np.ndarray) -> pa.Array:
-    """Return an array of one cell that holds these bytes, without a copy of them."""
-    offsets = pa.py_buffer(np.array([0, values.nbytes], dtype=np.int64))
-    return pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, pa.py_buffer(np.ascontiguousarray(values))])
-
-
-def _told(row: DecodedImage | Row) -> list[Any]:
-    ref = row.ref
-    told = [ref.image_id, ref.uri, ref.label, ref.caption, ref.metadata]
-    facts = None if row.facts is None else list(asdict(row.facts).values())
-    failure = list(asdict(row.failure).values()) if isinstance(row, FailedImage) else None
-    return [type(row).__name__, told, facts, failure]
-
-
-def _unpack_batch(row: dict[str, pa.Scalar], side_px: int, dim: int) -> Batch:
-    pixels = iter(np.frombuffer(row["pixels"].as_buffer(), np.uint8).reshape(-1, side_px, side_px, 3))
-    reused = iter(np.frombuffer(row["reused"].as_buffer(), np.float32).reshape(-1, dim))
-    found: list[DecodedImage | Row] = []
-    for kind, (image_id, uri, label, caption, metadata), facts, failure in json.loads(row["rows"].as_py()):
-        ref = ImageRef(image_id, uri, label, caption, b"", metadata)
-        known = None if facts is None else FileFacts(*facts)
-        if failure is not None:
-            step, code, detail = failure
-            found.append(FailedImage(ref, known, Failure(FailureStep(step), FailureCode(code), detail)))
-        elif known is not None and kind == "DecodedImage":
-            found.append(DecodedImage(ref, known, next(pixels)))
-        elif known is not None:
-            found.append(EmbeddedImage(ref, known, next(reused), is_reused=True))
-    return found
+        shard = unpack_shard(text)
+        with told.attempts.over(f"decode {shard.index}", partial("part {}, being decoded".format, shard.index)):
+            kept = _kept_for(told)
+            batches = decode_batches(kept.pool, kept.source, [shard], told.batch_size)
+            for number, (_, batch) in enumerate(batches):
+                yield pack_batch(shard, number, batch)
 
 
 class EncodeBatches:
@@ -233,13 +173,16 @@ class EncodeBatches:
     def __init__(self, told: Encoding) -> None:
         self._told = told
         self._turn = threading.Lock()
+        self._suspects = told.attempts.suspects()
+        self._alone = threading.Lock()
         self._loaded: Encoder | None = None
 
     @property
     def _encoder(self) -> Encoder:
         with self._turn:  # several batches come at once
             if self._loaded is None:
-                self._loaded = _load(self._told)
+                with self._told.attempts.over(f"load {worker_id()}", lambda: "the model, being loaded"):
+                    self._loaded = _load(self._told)
             return self._loaded
 
     def __call__(self, batches: pa.Table) -> pa.Table:
@@ -250,18 +193,37 @@ class EncodeBatches:
         EncoderMismatchError
             If the model on this machine is another one than where the scan was begun.
         """
-        encoder, identity = self._encoder, self._told.identity
-        side_px, dim = encoder.recipe.size_px, identity.embedding_dim
-        done = []
+        done, encoder = [], self._encoder
         for place in range(batches.num_rows):
             row = {name: batches.column(name)[place] for name in batches.column_names}
-            rows = encode_batch(_unpack_batch(row, side_px, dim), encoder)
-            table, n_reused = tabulate(rows, identity, self._told.options_fingerprint, row["inputs"].as_py())
-            done.append((row["part"].as_py(), row["number"].as_py(), len(rows), n_reused, _packed(table)))
+            part, number = row["part"].as_py(), row["number"].as_py()
+            with self._attempt(f"encode {part} {number}", row):
+                table, n_images, n_reused = self._rows(row, encoder)
+            done.append((part, number, n_images, n_reused, pack_table(table)))
         columns = list(zip(*done, strict=True)) or [()] * 5
         kinds = [pa.int64(), pa.int64(), pa.int64(), pa.int64(), pa.large_binary()]
         arrays = [pa.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
         return pa.table(arrays, names=["part", "number", "n_images", "n_reused", "table"])
+
+    @contextmanager
+    def _attempt(self, work: str, row: dict[str, pa.Scalar]) -> Iterator[None]:
+        """Count an attempt; what may be what ended a process before is encoded alone, so that nothing else ends with it again."""
+        turn = self._alone if work in self._suspects else nullcontext()
+        with turn, self._told.attempts.over(work, partial(_named, row)):
+            yield
+
+    def _rows(self, row: dict[str, pa.Scalar], encoder: Encoder) -> tuple[pa.Table, int, int]:
+        identity = self._told.identity
+        rows = encode_batch(unpack_batch(row, encoder.recipe.size_px, identity.embedding_dim), encoder)
+        table, n_reused = tabulate(rows, identity, self._told.options_fingerprint, row["inputs"].as_py())
+        return table, len(rows), n_reused
+
+
+def _named(row: dict[str, pa.Scalar]) -> str:
+    found = image_ids(row)
+    named = f"`{found[0]}`" if found else "what has no pixels"
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    return f"{named}{more} of part {row['part'].as_py()}, being encoded"
 
 
 def _load(told: Encoding) -> Encoder:
@@ -277,16 +239,3 @@ def _load(told: Encoding) -> Encoder:
         )
     encoder.expect(n_images=told.n_images, batch_size=told.batch_size)
     return encoder
-
-
-def _packed(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return bytes(sink.getvalue())
-
-
-def table_of(packed: pa.Scalar) -> pa.Table:
-    """Return the rows of a batch that was encoded."""
-    with pa.ipc.open_stream(packed.as_buffer()) as reader:
-        return reader.read_all()
