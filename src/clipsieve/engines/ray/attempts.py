@@ -14,7 +14,7 @@ from typing import Any
 
 from clipsieve.errors import EngineError
 
-__all__ = ["Attempts", "counted", "worker_id"]
+__all__ = ["Attempts", "counted", "is_started_anew", "worker_id"]
 
 ATTEMPTS = 10  # at one piece of work
 ANSWER_S = 30.0
@@ -70,9 +70,9 @@ class Attempts:
         before = self._ask(self._counts.begin, work, socket.gethostname(), default=Counter())
         if before.total() > self._most:
             before[socket.gethostname()] -= 1  # this one
-            where = ", ".join(f"{machine} ({n} times)" for machine, n in before.most_common() if n)
+            where = ", ".join(f"{machine} (at least {n} times)" for machine, n in before.most_common() if n)
             raise EngineError(
-                f"{self._most} workers of the cluster have ended in the middle of the same work",
+                "one worker of the cluster after the other has ended in the middle of the same work",
                 found=f"{what()}, on {where}",
                 state="finished parts are kept",
                 hint="Ray's logs say how they ended. If it was for want of memory, fewer --encoders, a smaller --batch-size or"
@@ -113,6 +113,16 @@ def counted() -> Iterator[Attempts]:
     finally:
         with suppress(Exception):  # it may have gone with its cluster
             ray.kill(counts)
+
+
+def is_started_anew() -> bool:
+    """Return whether this worker of a pool ended before, and is another process now.
+
+    One that never did need not count what it begins, so that a scan in which nothing ends costs the counts nothing.
+    """
+    import ray
+
+    return bool(ray.get_runtime_context().was_current_actor_reconstructed)
 
 
 def worker_id() -> str:

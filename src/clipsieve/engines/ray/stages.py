@@ -10,7 +10,7 @@ import itertools
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +25,7 @@ from clipsieve.engines.base import tabulate
 from clipsieve.engines.batches import decode_batches, encode_batch, open_pool
 from clipsieve.engines.options import ScanOptions
 from clipsieve.engines.pool import DecodePool
-from clipsieve.engines.ray.attempts import Attempts, worker_id
+from clipsieve.engines.ray.attempts import Attempts, is_started_anew, worker_id
 from clipsieve.engines.ray.wire import image_ids, pack_batch, pack_table, unpack_batch, unpack_shard
 from clipsieve.errors import EncoderMismatchError, EngineError, SourceError
 from clipsieve.remote.connect import is_url
@@ -173,7 +173,8 @@ class EncodeBatches:
     def __init__(self, told: Encoding) -> None:
         self._told = told
         self._turn = threading.Lock()
-        self._suspects = told.attempts.suspects()
+        self._is_new = not is_started_anew()
+        self._suspects = frozenset() if self._is_new else told.attempts.suspects()
         self._alone = threading.Lock()
         self._loaded: Encoder | None = None
 
@@ -181,7 +182,7 @@ class EncodeBatches:
     def _encoder(self) -> Encoder:
         with self._turn:  # several batches come at once
             if self._loaded is None:
-                with self._told.attempts.over(f"load {worker_id()}", lambda: "the model, being loaded"):
+                with self._attempt(f"load {worker_id()}", lambda: "the model, being loaded"):
                     self._loaded = _load(self._told)
             return self._loaded
 
@@ -197,7 +198,7 @@ class EncodeBatches:
         for place in range(batches.num_rows):
             row = {name: batches.column(name)[place] for name in batches.column_names}
             part, number = row["part"].as_py(), row["number"].as_py()
-            with self._attempt(f"encode {part} {number}", row):
+            with self._attempt(f"encode {part} {number}", partial(_named, row)):
                 table, n_images, n_reused = self._rows(row, encoder)
             done.append((part, number, n_images, n_reused, pack_table(table)))
         columns = list(zip(*done, strict=True)) or [()] * 5
@@ -206,10 +207,10 @@ class EncodeBatches:
         return pa.table(arrays, names=["part", "number", "n_images", "n_reused", "table"])
 
     @contextmanager
-    def _attempt(self, work: str, row: dict[str, pa.Scalar]) -> Iterator[None]:
-        """Count an attempt; what may be what ended a process before is encoded alone, so that nothing else ends with it again."""
+    def _attempt(self, work: str, what: Callable[[], str]) -> Iterator[None]:
+        """Count an attempt; what may have ended this worker before is encoded alone, so that nothing else ends with it again."""
         turn = self._alone if work in self._suspects else nullcontext()
-        with turn, self._told.attempts.over(work, partial(_named, row)):
+        with turn, nullcontext() if self._is_new else self._told.attempts.over(work, what):
             yield
 
     def _rows(self, row: dict[str, pa.Scalar], encoder: Encoder) -> tuple[pa.Table, int, int]:
