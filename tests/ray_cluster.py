@@ -60,15 +60,6 @@ def is_alive(pid: int) -> bool:
     return False
 
 
-def wait_until(holds: Callable[[], object], timeout_s: float = 60.0) -> None:
-    """Wait until something holds; TimeoutError if it does not in time."""
-    end_s = time.monotonic() + timeout_s
-    while not holds():
-        if time.monotonic() > end_s:
-            raise TimeoutError(f"not within {timeout_s:g} s")
-        time.sleep(0.02)
-
-
 def patiently(start: Callable[[], Any], give_up: Callable[[], object] = lambda: None) -> Any:
     """Return what a start gives, tried three times: Ray waits 30 s for its own processes, and a busy machine may take longer."""
     for n_left in (2, 1, 0):

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from clipsieve.cli.scan import command as scan
+from waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "deploy/slurm.sh"
@@ -203,9 +204,7 @@ def test_a_ray_node_that_ends_is_named_at_once(slurm: Slurm, broken: str) -> Non
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_the_command_and_every_node(slurm: Slurm, number: signal.Signals, status: int) -> None:
     with slurm.start("scan", "a", "-o", "b", LONG="yes") as job:
-        deadline = time.monotonic() + 60
-        while len(slurm.pids()) < 4 and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_until(lambda: len(slurm.pids()) >= 4)
         assert all(is_alive(pid) for pid in slurm.pids())
         job.send_signal(number)
         job.communicate(timeout=20)

@@ -15,6 +15,7 @@ from clipsieve.review.keys import run_key
 from clipsieve.review.ledger import open_ledger
 from clipsieve.review.records import Choice, VerdictRow
 from clipsieve.store import Run
+from waiting import wait_until as until
 
 COMMAND = [sys.executable, "-m", "clipsieve", "review"]
 FAULTS = (
@@ -30,16 +31,7 @@ TAKEN = """const ask = window.fetch; window.taken = []; window.held = null; wind
   }
   return answer;
 }"""
-PATIENCE_S = 60  # on a busy machine
 MOST_TILES = 24  # on a page of images
-
-
-def until(what, say: str = "") -> None:
-    """Wait until something is true; the page's policy forbids Playwright's own way."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not what():
-        assert time.monotonic() < deadline, say or "it never came true"
-        time.sleep(0.03)
 
 
 class Server:

@@ -20,7 +20,8 @@ from clipsieve.encoders import EncoderChoice
 from clipsieve.engines import ScanOptions
 from image_files import png, tar
 from model_folders import make_onnx_folder
-from ray_cluster import RayMachines, descendants, is_alive, wait_until
+from ray_cluster import RayMachines, descendants, is_alive
+from waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 PART_SIZE, N_IMAGES = 50, 1500

@@ -5,7 +5,8 @@ import re
 import pytest
 from playwright.sync_api import Page
 
-from e2e.review_page import Reviewer, filter_of, until
+from e2e.review_page import Reviewer, filter_of
+from waiting import wait_until as until
 
 pytestmark = pytest.mark.slow
 

@@ -5,8 +5,9 @@ import pytest
 from clipsieve.review.keys import run_key
 from clipsieve.review.ledger import open_ledger
 from clipsieve.review.records import Choice, Role
-from e2e.review_page import Reviewer, Server, current, filter_of, until
+from e2e.review_page import Reviewer, Server, current, filter_of
 from reviewed_runs import copy_run
+from waiting import wait_until as until
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 import pytest
 
 from clipsieve.review.records import Choice
-from e2e.review_page import Reviewer, current, until
+from e2e.review_page import Reviewer, current
+from waiting import wait_until as until
 
 pytestmark = pytest.mark.slow
 

@@ -15,6 +15,7 @@ from clipsieve.images import DecodeLimits, decode_fitted
 from clipsieve.images.worker import pack_setup, unpack_reply
 from clipsieve.types import DecodedImage, FailedImage, FailureCode, ImageRef, Preprocessing
 from image_files import png
+from waiting import wait_until
 
 RECIPE = Preprocessing(8, "shortest", "bicubic", (0.5,) * 3, (0.5,) * 3)
 SHA256 = hashlib.sha256(b"").hexdigest()
@@ -65,18 +66,11 @@ def odd_decoder(tmp_path, monkeypatch) -> Path:
     return log
 
 
-def wait_until_begun(log: Path, name: str) -> None:
-    until = time.monotonic() + 30
-    while name not in log.read_text():
-        assert time.monotonic() < until, f"{name} still waits"
-        time.sleep(0.01)
-
-
 def decode_together(log: Path, contents: list[bytes], *, max_seconds: float = 60.0) -> list:
     """Decode files that all wait before a worker is free: the first one is in its way."""
     with pool(max_seconds=max_seconds) as decode:
         first = decode.submit(ref("first", b"wait"))
-        wait_until_begun(log, "wait")
+        wait_until(lambda: "wait" in log.read_text())
         futures = [decode.submit(ref(str(i), content)) for i, content in enumerate(contents)]
         Path(f"{log}.go").touch()
         assert codes([first.result()]) == [FailureCode.NOT_AN_IMAGE]
@@ -129,7 +123,7 @@ def test_images_that_each_take_less_than_their_time_are_no_failures_together(odd
 def test_nobody_waits_for_a_request_to_be_filled(odd_decoder):
     def slow_source():
         yield ref("0", b"alone")
-        wait_until_begun(odd_decoder, "alone")
+        wait_until(lambda: "alone" in odd_decoder.read_text(), "the first image still waits")
         yield ref("1", png(1))
 
     with pool() as decode:

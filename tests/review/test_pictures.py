@@ -23,6 +23,7 @@ from clipsieve.store import Run
 from image_files import png
 from scored_runs import write_scores
 from tiny_encoder import TinyEncoder
+from waiting import wait_until
 
 
 def photo(number: int, size=(40, 20), kind="PNG", **facts) -> bytes:
@@ -170,9 +171,7 @@ def test_threads_that_ask_for_different_images_get_their_own(warm):
 def test_what_was_fetched_ahead_is_there(pictures, monkeypatch):
     asked = count_reads(monkeypatch)
     pictures.prefetch([0, 5, 6], "small")
-    until = time.monotonic() + 20
-    while pictures._made.get((6, "small")) is None and time.monotonic() < until:
-        time.sleep(0.01)
+    wait_until(lambda: pictures._made.get((6, "small")) is not None)
     assert asked == ["0.png", "5.png", "6.png"]
     assert isinstance(pictures.get(5, "small"), bytes)
     assert len(asked) == 3

@@ -15,10 +15,13 @@ from clipsieve.engines.ray.attempts import counted
 from clipsieve.errors import EngineError
 from clipsieve.sources import Source
 from image_files import png
-from ray_cluster import DeadlyChoice, DeadlyFolder, Deaths, RayMachines, wait_until
+from ray_cluster import DeadlyChoice, DeadlyFolder, Deaths, RayMachines
+from waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 N_IMAGES, PART_SIZE, MOST = 20, 10, 4
+ENDED = "one worker of the cluster after the other has ended in the middle of the same work"
+WHERE = f"on {socket.gethostname()} (at least {MOST} times)"
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +55,9 @@ def test_a_batch_that_ends_every_encoder_is_named_and_none_that_is_encoded_besid
     """Each time it ends an encoder, one takes another batch with it that began before."""
     deaths, log = Deaths(str(tmp_path / "encoder")), str(tmp_path / "encoded")
     choice = DeadlyChoice(device="cpu", log_path=log, pause_s=1.0, deaths=deaths, deadly=7, slow=12)
-    with pytest.raises(
-        EngineError, match="one worker of the cluster after the other has ended in the middle"
-    ) as caught:
+    with pytest.raises(EngineError, match=ENDED) as caught:
         go(cluster, open_source(images), tmp_path / "run", choice)
-    assert (
-        caught.value.found
-        == f"`05.png` and 4 more of part 0, being encoded, on {socket.gethostname()} (at least 4 times)"
-    )
+    assert caught.value.found == f"`05.png` and 4 more of part 0, being encoded, {WHERE}"
     assert deaths.n == 1 + MOST  # the first one was of a worker that had never ended before
     assert go(cluster, open_source(images), tmp_path / "run", EncoderChoice(device="cpu")).n_scanned == N_IMAGES
 
@@ -67,11 +65,9 @@ def test_a_batch_that_ends_every_encoder_is_named_and_none_that_is_encoded_besid
 def test_a_part_that_ends_every_worker_that_reads_it_is_named(cluster, images, tmp_path):
     deaths = Deaths(str(tmp_path / "decoder"))
     source = DeadlyFolder(images, deaths, deadly=1)
-    with pytest.raises(
-        EngineError, match="one worker of the cluster after the other has ended in the middle"
-    ) as caught:
+    with pytest.raises(EngineError, match=ENDED) as caught:
         go(cluster, source, tmp_path / "run", EncoderChoice(device="cpu"))
-    assert caught.value.found == f"part 1, being decoded, on {socket.gethostname()} (at least 4 times)"
+    assert caught.value.found == f"part 1, being decoded, {WHERE}"
     assert deaths.n == MOST
 
 

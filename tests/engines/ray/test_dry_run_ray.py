@@ -1,6 +1,5 @@
 """A dry run on a cluster: the model loads on a worker, the estimate holds, and nothing stays there."""
 
-import time
 from contextlib import contextmanager
 
 import pytest
@@ -12,6 +11,7 @@ from clipsieve.engines.dry_run import dry_run
 from clipsieve.engines.ray import RayEncoder, RayEngine, Wanted, lay_out
 from clipsieve.errors import ClipsieveError, UsageError
 from clipsieve.sources import FolderSource
+from waiting import wait_until
 
 pytestmark = pytest.mark.ray
 
@@ -33,10 +33,7 @@ def images(tmp_path_factory):
 def wait_until_free() -> None:
     import ray
 
-    until_s = time.monotonic() + 30
-    while ray.available_resources().get("CPU", 0) < 2:
-        assert time.monotonic() < until_s, "a worker still holds its CPU"
-        time.sleep(0.1)
+    wait_until(lambda: ray.available_resources().get("CPU", 0) >= 2, "a worker still holds its CPU")
 
 
 def test_the_estimate_is_near_a_scan_and_nothing_stays(cluster, images, tmp_path):

@@ -15,7 +15,8 @@ from clipsieve import open_source, write_demo_data
 from clipsieve.encoders import EncoderChoice
 from clipsieve.engines import LocalEngine, ScanOptions, ScanReport, scan
 from clipsieve.engines.ray import RayCluster, RayEncoder, RayEngine, Wanted, lay_out
-from ray_cluster import RayMachines, WatchedChoice, descendants, title, wait_until
+from ray_cluster import RayMachines, WatchedChoice, descendants, title
+from waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 N_IMAGES, PART_SIZE = 600, 50
